@@ -1,0 +1,59 @@
+// Package liveness turns heard and unheard probes into verdicts. It is pure and shared by the roles.
+//
+// It decides when something is silent and when something has been steady for long enough. It never decides what to do about
+// either, and it never blames the far end for a pause of our own: a probe counts as missed only when it was really sent and
+// its full interval has passed since.
+package liveness
+
+import "time"
+
+// Detector counts probes without an answer. The zero value has not probed yet and is not silent.
+type Detector struct {
+	Interval   time.Duration
+	Multiplier int
+
+	sent   time.Duration // when the newest probe left
+	missed int
+	open   bool // a probe is out and unanswered
+}
+
+// Probe is called when it is time for a probe, just before it is sent. It reports whether the far end is to be
+// called silent: Multiplier probes in a row, each given a full interval, had no answer.
+func (d *Detector) Probe(now time.Duration) (silent bool) {
+	if d.open && now-d.sent >= d.Interval {
+		d.missed++
+	}
+	d.sent, d.open = now, true
+	return d.missed >= d.Multiplier
+}
+
+// Heard is called on every sign of life that counts.
+func (d *Detector) Heard() { d.missed, d.open = 0, false }
+
+// Missed is the number of unanswered probes in a row.
+func (d *Detector) Missed() int { return d.missed }
+
+// Next is when the next probe is due.
+func (d *Detector) Next() time.Duration { return d.sent + d.Interval }
+
+// Hold tells whether a condition has held without a break for long enough. The zero value is not holding.
+type Hold struct {
+	For   time.Duration
+	since time.Duration
+	on    bool
+}
+
+// Set tells the condition as of now; it reports whether it has now held for long enough.
+func (h *Hold) Set(now time.Duration, on bool) bool {
+	if on && !h.on {
+		h.since = now
+	}
+	h.on = on
+	return h.Met(now)
+}
+
+// Met reports whether the condition has held for long enough.
+func (h *Hold) Met(now time.Duration) bool { return h.on && now-h.since >= h.For }
+
+// Due is when it will be met if nothing changes; false if the condition does not hold.
+func (h *Hold) Due() (time.Duration, bool) { return h.since + h.For, h.on }
