@@ -1,0 +1,60 @@
+// Package leaf is the leaf's machine.
+package leaf
+
+import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/leaf/linkage"
+	"peerless/internal/model"
+)
+
+// Config is what a leaf is told. The config package checks and fills it; the machine trusts it.
+type Config struct {
+	Name            string
+	RouterID        netip.Addr
+	AS              uint32
+	Subnets         []Subnet
+	AttachmentRange netip.Prefix // attachment id n is announced as the n-th address
+	Uplinks         []Uplink
+	Downlinks       []Downlink
+	Groups          []linkage.Group // every downlink is in exactly one
+
+	OpenDelayMin time.Duration // a closed downlink stays closed at least so long after the leaf became ready
+	OpenDelayMax time.Duration // and is opened at the latest so long after the hard conditions hold, End-of-RIB or not
+	OpenStagger  time.Duration // between two downlinks that open
+
+	HostProbe   Probe // hosts on downlinks
+	UplinkProbe Probe // the gateway's kernel, by ARP
+
+	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
+	GracefulRestart time.Duration // how long soft evidence is borne
+	Remember        time.Duration // how long addresses of an attachment are kept as probe targets
+	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
+}
+
+// Subnet is a served subnet: its gateway address and virtual MAC are the same on both leaves.
+type Subnet struct {
+	Prefix  netip.Prefix
+	Gateway netip.Addr
+	MAC     model.MAC
+}
+
+// Uplink is a port to a gateway.
+type Uplink struct {
+	Port     model.Port
+	Neighbor netip.Addr // the gateway's address on this link; also its BGP address
+}
+
+// Downlink is a port to a server.
+type Downlink struct {
+	model.Attachment
+	MaxHosts int
+	Static   []model.HostRoute // hosts bound by config; a zero MAC is learned
+}
+
+// Probe paces probes: Multiplier unanswered ones, Interval apart, mean silence.
+type Probe struct {
+	Interval   time.Duration
+	Multiplier int
+}

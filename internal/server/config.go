@@ -1,0 +1,30 @@
+// Package server is the server's machine.
+package server
+
+import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/model"
+)
+
+// Config is what a server is told. The config package checks and fills it; the machine trusts it.
+type Config struct {
+	Name       string
+	Device     model.Port // the bridge or bond that holds the pair
+	Primary    model.Port
+	Backup     model.Port
+	Gateway    netip.Addr
+	GatewayMAC model.MAC // the leaves' virtual MAC; zero: no static forwarding entry (bond)
+	FailBack   FailBack
+	// Announce are the moments after a move at which every address is announced again; the first is at once, 0.
+	Announce []time.Duration
+	Settle   time.Duration // make before break: from the announcement on the new port to the switch
+	Probe    time.Duration // how often a standby port asks whether its leaf is open
+}
+
+// FailBack says whether and when the server returns to its primary link.
+type FailBack struct {
+	Never  bool
+	Stable time.Duration // the primary's leaf must have been ready for so long
+}
