@@ -1,0 +1,57 @@
+# make check   format, vet, lint, import law, unit tests; no root, under 90 s once the linter is built
+# make test    everything: installs what the tests need with apt, then check and the tests that need root
+# make build   the static binary, bin/peerless
+# make fuzz    every fuzz target, FUZZTIME each
+GO       ?= go
+FUZZTIME ?= 20s
+VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
+LINT     := bin/golangci-lint
+PACKAGES := frr bird2 chromium tcpdump
+
+.PHONY: check test build fuzz vuln format vet lint unit root deps clean
+
+check: format vet lint unit
+
+build:
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags '-s -w -X main.version=$(VERSION)' -o bin/peerless ./cmd/peerless
+
+format:
+	@bad=$$(gofmt -l cmd internal); test -z "$$bad" || { echo "not formatted (run gofmt -w):"; echo "$$bad"; exit 1; }
+
+vet:
+	$(GO) vet ./...
+
+# The linter is built from the versions pinned in tools/go.mod.
+$(LINT): tools/go.mod tools/go.sum
+	cd tools && $(GO) build -o ../$(LINT) github.com/golangci/golangci-lint/v2/cmd/golangci-lint
+
+lint: $(LINT)
+	$(LINT) run ./...
+
+# The same packages as the whole run without the labs. What needs root skips and says why.
+unit:
+	$(GO) test -short ./...
+
+# Known vulnerabilities in what we depend on; asks the Go vulnerability database over the network.
+vuln:
+	cd tools && $(GO) build -o ../bin/govulncheck golang.org/x/vuln/cmd/govulncheck
+	bin/govulncheck ./...
+
+deps:
+	@if test "$$(id -u)" != 0; then echo "make test needs root: it builds network namespaces"; exit 1; fi
+	@missing=""; for p in $(PACKAGES); do dpkg -s $$p >/dev/null 2>&1 || missing="$$missing $$p"; done; \
+	if test -n "$$missing"; then apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $$missing; fi
+
+# Packages run one after another: the labs share two cores and measure time.
+root: build
+	CI=true $(GO) test -p 1 -count 1 -timeout 20m ./...
+
+test: deps format vet lint root
+
+fuzz:
+	@set -e; $(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \
+	for target in $$(grep -ho 'func Fuzz[A-Za-z0-9_]*' $$dir/*_test.go 2>/dev/null | cut -c6-); do \
+	echo "$$pkg $$target"; $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) $$pkg; done; done
+
+clean:
+	rm -rf bin
