@@ -1,8 +1,8 @@
 // Package liveness turns heard and unheard probes into verdicts. It is pure and shared by the roles.
 //
 // It decides when something is silent and when something has been steady for long enough. It never decides what to do about
-// either, and it never blames the far end for a pause of our own: a probe counts as missed only when it was really sent and
-// its full interval has passed since.
+// either, and it never blames the far end for a pause of our own: a probe counts as missed only when it was really sent, its
+// full interval has passed since, and we were running for that whole interval.
 package liveness
 
 import "time"
@@ -10,7 +10,7 @@ import "time"
 // Detector counts probes without an answer. The zero value has not probed yet and is not silent.
 type Detector struct {
 	Interval   time.Duration
-	Multiplier int
+	Multiplier int // below 1 counts as 1: no number of answers proves silence
 
 	sent   time.Duration // when the newest probe left
 	missed int
@@ -24,11 +24,19 @@ func (d *Detector) Probe(now time.Duration) (silent bool) {
 		d.missed++
 	}
 	d.sent, d.open = now, true
-	return d.missed >= d.Multiplier
+	return d.missed >= max(1, d.Multiplier)
 }
 
 // Heard is called on every sign of life that counts.
 func (d *Detector) Heard() { d.missed, d.open = 0, false }
+
+// Excuse tells that we ourselves were not running until the given instant. An answer may still wait in our own queues, so
+// a probe that left before gets its full interval from there.
+func (d *Detector) Excuse(until time.Duration) {
+	if d.open && d.sent < until {
+		d.sent = until
+	}
+}
 
 // Missed is the number of unanswered probes in a row.
 func (d *Detector) Missed() int { return d.missed }
@@ -57,3 +65,22 @@ func (h *Hold) Met(now time.Duration) bool { return h.on && now-h.since >= h.For
 
 // Due is when it will be met if nothing changes; false if the condition does not hold.
 func (h *Hold) Due() (time.Duration, bool) { return h.since + h.For, h.on }
+
+// Pause notices from late timers that this process was not running (stopped, starved of CPU, machine suspended). The zero
+// value has seen no pause.
+type Pause struct {
+	Slack time.Duration // a timer this late is still punctual
+	until time.Duration
+}
+
+// Fired tells that something due at one instant was looked at only now. It reports whether that was a pause.
+func (p *Pause) Fired(now, due time.Duration) bool {
+	if now-due <= p.Slack {
+		return false
+	}
+	p.until = now
+	return true
+}
+
+// Until is when the last pause ended; zero if there was none.
+func (p *Pause) Until() time.Duration { return p.until }

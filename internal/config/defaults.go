@@ -1,0 +1,85 @@
+package config
+
+import "time"
+
+// RunDir is where sockets and state live unless the config says otherwise.
+const RunDir = "/run/peerless"
+
+// The words that keys with a fixed choice take.
+const (
+	AdvertiseBGP = "bgp"
+
+	FailBackAfter = "after"
+	FailBackNever = "never"
+
+	rolePrimary = "primary"
+	roleBackup  = "backup"
+)
+
+const (
+	defaultDownlinkHosts = 256
+	defaultLeafHosts     = 16384
+	defaultTableBase     = 20100
+	defaultGroup         = "all"
+)
+
+func defaultCommon(role string) Common {
+	return Common{
+		Role:        role,
+		CarrierPoll: 5 * time.Millisecond,
+		StateDir:    RunDir,
+		API:         API{Mode: 0o660},
+		Log:         Log{Level: "info", Format: "text"},
+	}
+}
+
+func defaultBGP() BGP { return BGP{Port: 179, HoldTime: 9 * time.Second} }
+
+func defaultLeaf() *Leaf {
+	return &Leaf{
+		Common:    defaultCommon(RoleLeaf),
+		OpenDelay: OpenDelay{Max: 30 * time.Second, Stagger: 10 * time.Millisecond},
+		Probe: Probes{
+			Hosts:   Pace{Interval: time.Second, Multiplier: 3},
+			Uplinks: Pace{Interval: 300 * time.Millisecond, Multiplier: 3},
+		},
+		Drain:           50 * time.Millisecond,
+		GracefulRestart: 30 * time.Second,
+		Remember:        10 * time.Minute,
+		Advertise:       AdvertiseBGP,
+		BGP:             defaultBGP(),
+	}
+}
+
+func defaultGateway() *Gateway {
+	return &Gateway{
+		Common:          defaultCommon(RoleGateway),
+		MaxHosts:        defaultLeafHosts,
+		GracefulRestart: 30 * time.Second,
+		DefaultRoute:    true,
+		TableBase:       defaultTableBase,
+		BGP:             defaultBGP(),
+	}
+}
+
+func defaultServer() *Server {
+	return &Server{
+		Common:   defaultCommon(RoleServer),
+		FailBack: FailBack{Policy: FailBackAfter, Stable: 5 * time.Second},
+		Announce: []time.Duration{
+			0, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
+		},
+		Settle:       10 * time.Millisecond,
+		StandbyProbe: 100 * time.Millisecond,
+	}
+}
+
+// defaultElement fills the defaults of one element of a list before it is read.
+func defaultElement(v any) {
+	switch e := v.(type) {
+	case *Downlink:
+		e.MaxHosts = defaultDownlinkHosts
+	case *Group:
+		e.MinUplinks = 1
+	}
+}

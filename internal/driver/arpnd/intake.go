@@ -1,0 +1,99 @@
+package arpnd
+
+import (
+	"time"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// Limits of data packets on one port. ARP and RARP know none.
+const (
+	eventsPerSecond = 200 // DataSeen events
+	eventsBurst     = 32
+	repeatAfter     = 50 * time.Millisecond // one host's packets give an event only so often
+
+	readsPerSecond = 2000 // packets read at all; beyond it the kernel's filter is made stricter
+	readsBurst     = 256
+	dataPause      = 100 * time.Millisecond // for so long
+)
+
+// intake turns the frames of one port into events. It is pure: time is an argument.
+type intake struct {
+	port     model.Port
+	counters *counters
+	events   bucket
+	reads    bucket
+	over     bool
+	recent   [64]sighting // by the low bits of the address; a clash only costs an event
+}
+
+type sighting struct {
+	event step.DataSeen
+	at    time.Duration
+}
+
+func newIntake(p model.Port, c *counters) *intake {
+	return &intake{
+		port: p, counters: c,
+		events: bucket{perSecond: eventsPerSecond, burst: eventsBurst, tokens: eventsBurst},
+		reads:  bucket{perSecond: readsPerSecond, burst: readsBurst, tokens: readsBurst},
+	}
+}
+
+// take counts a frame and gives its event, or nil for a frame that is malformed or one too many.
+func (in *intake) take(now time.Duration, frame []byte) step.Event {
+	in.counters.received.Add(1)
+	if isData(frame) && !in.reads.take(now) {
+		in.over = true
+	}
+	ev, err := decode(in.port, frame)
+	if err != nil {
+		in.counters.malformed.Add(1)
+		return nil
+	}
+	if data, ok := ev.(step.DataSeen); ok {
+		if !in.worthTelling(now, data) {
+			return nil
+		}
+		in.counters.sampled.Add(1)
+	}
+	return ev
+}
+
+func (in *intake) worthTelling(now time.Duration, data step.DataSeen) bool {
+	last := &in.recent[int(data.Addr.As4()[3])%len(in.recent)]
+	if last.event == data && now-last.at < repeatAfter {
+		return false
+	}
+	if !in.events.take(now) {
+		return false
+	}
+	*last = sighting{data, now}
+	return true
+}
+
+// exhausted reports, once, that more data packets were read than the port is worth. The next report takes a new burst.
+func (in *intake) exhausted() bool {
+	over := in.over
+	if over {
+		in.over, in.reads.tokens = false, readsBurst
+	}
+	return over
+}
+
+// bucket is a token bucket.
+type bucket struct {
+	perSecond, burst, tokens float64
+	at                       time.Duration
+}
+
+func (b *bucket) take(now time.Duration) bool {
+	b.tokens = min(b.burst, b.tokens+(now-b.at).Seconds()*b.perSecond)
+	b.at = now
+	if b.tokens < 1 {
+		return false
+	}
+	b.tokens--
+	return true
+}

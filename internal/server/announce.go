@@ -1,0 +1,160 @@
+package server
+
+import (
+	"cmp"
+	"net/netip"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+func compareAddress(a, b step.Address) int {
+	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), cmp.Compare(a.Port, b.Port))
+}
+
+// announceable reports whether an address may be said to be here: a unicast IPv4 address of more than this link or
+// machine, and never the gateway's (announce-the-truth).
+func (m *Machine) announceable(a netip.Addr) bool {
+	return a.Is4() && !a.IsUnspecified() && !a.IsLoopback() && !a.IsLinkLocalUnicast() && !a.IsMulticast() &&
+		a != netip.AddrFrom4([4]byte{255, 255, 255, 255}) && a != m.cfg.Gateway
+}
+
+// upper is the bridge above a bond, empty if there is none: there the machine has its addresses, and its guests are.
+func (m *Machine) upper() model.Port {
+	dev := m.port(m.cfg.Device)
+	if up := m.port(dev.Master); dev.Kind == kindBond && up.Present && up.Kind == kindBridge {
+		return up.Port
+	}
+	return ""
+}
+
+// host is one address that is reached over the pair.
+type host struct {
+	addr netip.Addr
+	mac  model.MAC
+	port model.Port // where it is: the device, or a guest's port
+	own  bool
+}
+
+// hosts lists every address that may be announced: our own, then the guests', each by address.
+func (m *Machine) hosts() []host {
+	var list []host
+	upper := m.upper()
+	for _, a := range m.addresses {
+		addr := a.Prefix.Addr()
+		if a.Port != m.cfg.Device && (upper == "" || a.Port != upper) || !m.announceable(addr) {
+			continue
+		}
+		if n := len(list); n > 0 && list[n-1].addr == addr {
+			continue
+		}
+		if mac := m.port(a.Port).MAC; usableMAC(mac) {
+			list = append(list, host{addr: addr, mac: mac, port: a.Port, own: true})
+		}
+	}
+	for i := range m.guests {
+		if g := &m.guests[i]; m.port(g.port).Up() {
+			list = append(list, host{addr: g.addr, mac: g.mac, port: g.port})
+		}
+	}
+	return list
+}
+
+func usableMAC(m model.MAC) bool { return !m.IsZero() && !m.IsGroup() }
+
+// isOwn reports whether the address is one of this machine's, wherever it is.
+func (m *Machine) isOwn(addr netip.Addr) bool {
+	for _, a := range m.addresses {
+		if a.Prefix.Addr() == addr {
+			return true
+		}
+	}
+	return false
+}
+
+// announceAll announces every address straight out of the link, past bridge and bond, and returns how many.
+func (m *Machine) announceAll(r model.Role, why string) int {
+	s := m.side(r)
+	if r == model.RoleUnknown || !s.up {
+		return 0
+	}
+	hosts := m.hosts()
+	for _, h := range hosts {
+		m.announce(s.port, h, why)
+	}
+	return len(hosts)
+}
+
+// announce sends an ARP announcement (RFC 5227 section 2.3): a request, sender and target being the address itself.
+func (m *Machine) announce(port model.Port, h host, why string) {
+	m.out = append(m.out, step.SendARP{
+		Port: port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: h.mac, SenderIP: h.addr, TargetIP: h.addr, Why: why,
+	})
+}
+
+// repeat arms the next repetition of the newest move's announcements. The first was at once, whatever the list says.
+func (m *Machine) repeat() {
+	for ; m.move.next < len(m.cfg.Announce); m.move.next++ {
+		if after := m.cfg.Announce[m.move.next]; after > 0 {
+			m.move.next++
+			m.move.repeating = true
+			m.arm(step.Timer{Kind: timerAnnounce}, m.move.at+after)
+			return
+		}
+	}
+	m.move.repeating = false
+}
+
+func (m *Machine) onAnnounce() {
+	if !m.move.repeating || !m.device.there {
+		return
+	}
+	m.announceAll(m.pair.Active(), "again")
+	m.repeat()
+}
+
+// announceAgain starts the announcements anew where the move is not what calls for them.
+func (m *Machine) announceAgain(now model.Instant, why string) {
+	active := m.pair.Active()
+	if active == model.RoleUnknown || !m.side(active).up || m.pair.Target() != model.RoleUnknown {
+		return
+	}
+	m.move.at, m.move.next = now.Mono, 0
+	m.announceAll(active, why)
+	m.repeat()
+}
+
+func (m *Machine) stopAnnouncing() {
+	if m.move.repeating {
+		m.move.repeating = false
+		m.disarm(step.Timer{Kind: timerAnnounce})
+	}
+}
+
+// onAddress follows our own addresses; a new one is announced, since the kernel need not (net.ipv4 arp_notify).
+func (m *Machine) onAddress(e step.AddressChanged) {
+	i := 0
+	for i < len(m.addresses) && compareAddress(m.addresses[i], e.Address) < 0 {
+		i++
+	}
+	known := i < len(m.addresses) && compareAddress(m.addresses[i], e.Address) == 0
+	switch {
+	case known && !e.Present:
+		m.addresses = append(m.addresses[:i], m.addresses[i+1:]...)
+		return
+	case known || !e.Present:
+		return
+	}
+	m.addresses = append(m.addresses[:i], append([]step.Address{e.Address}, m.addresses[i:]...)...)
+	addr := e.Prefix.Addr()
+	m.forget(addr, "an address of this machine")
+	active := m.pair.Active()
+	if active == model.RoleUnknown || !m.side(active).up {
+		return
+	}
+	for _, h := range m.hosts() {
+		if h.own && h.addr == addr {
+			m.announce(m.side(active).port, h, "new address")
+		}
+	}
+}

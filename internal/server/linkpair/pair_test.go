@@ -1,0 +1,257 @@
+package linkpair
+
+import (
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/google/go-cmp/cmp"
+	"pgregory.net/rapid"
+
+	"peerless/internal/model"
+)
+
+var update = flag.Bool("update", false, "rewrite golden files")
+
+const (
+	t0     = 100 * time.Second
+	stable = 3 * time.Second
+	settle = 10 * time.Millisecond
+	grace  = 200 * time.Millisecond
+)
+
+// situation is one internal state of the pair, made at t0.
+type situation struct {
+	name string
+	make func(*Pair)
+}
+
+var situations = []situation{
+	{"start", func(*Pair) {}},
+	{"start, asking", func(p *Pair) { p.asking, p.deadline = true, t0+grace }},
+	{"start, dark", func(p *Pair) { p.dark = true }},
+	{"start, to primary", func(p *Pair) { p.to, p.settled, p.why = model.Primary, t0+settle, "as prepared" }},
+	{"start, to backup", func(p *Pair) { p.to, p.settled, p.why = model.Backup, t0+settle, "as prepared" }},
+	{"primary", func(p *Pair) { p.active = model.Primary }},
+	{"primary, dark", func(p *Pair) { p.active, p.dark = model.Primary, true }},
+	{"backup", func(p *Pair) { p.active = model.Backup }},
+	{"backup, primary ready", func(p *Pair) { p.active = model.Backup; p.stable.Set(t0, true) }},
+	{"backup, dark", func(p *Pair) { p.active, p.dark = model.Backup, true }},
+	{"backup, to primary", func(p *Pair) {
+		p.active, p.to, p.settled, p.why = model.Backup, model.Primary, t0+settle, "as prepared"
+	}},
+}
+
+var links = []struct {
+	name string
+	link Link
+}{{"down", Link{}}, {"up", Link{Up: true}}, {"ready", Link{Up: true, Ready: true}}}
+
+var moments = []struct {
+	name string
+	at   time.Duration
+}{{"early", t0 + time.Millisecond}, {"late", t0 + stable}}
+
+func newPair(never bool) *Pair {
+	return New(Policy{Never: never, Stable: stable, Settle: settle, Grace: grace})
+}
+
+// TestPair_StateProduct_EveryCellDecided enumerates every situation, sight, policy and moment, holds each cell against the
+// golden table, and against the laws that every cell must keep.
+func TestPair_StateProduct_EveryCellDecided(t *testing.T) {
+	var out strings.Builder
+	for _, never := range []bool{false, true} {
+		for _, sit := range situations {
+			for _, p := range links {
+				for _, b := range links {
+					for _, when := range moments {
+						pair := newPair(never)
+						sit.make(pair)
+						s := Sight{Primary: p.link, Backup: b.link}
+						was := *pair
+						d := pair.Decide(when.at, s)
+						name := fmt.Sprintf("fail-back=%-6s %-21s primary=%-5s backup=%-5s %-5s", map[bool]string{true: "never", false: "stable"}[never],
+							sit.name, p.name, b.name, when.name)
+						fmt.Fprintf(&out, "%s -> %-7s %-7s: %s\n", name, d.Verb, target(d), d.Why)
+						checkCell(t, name, was, pair, d, s, when.at)
+					}
+				}
+			}
+		}
+	}
+	golden(t, "product", out.String())
+}
+
+func target(d Decision) string {
+	if d.To == model.RoleUnknown {
+		return "-"
+	}
+	return d.To.String()
+}
+
+// checkCell holds one decision against the laws; it is written without regard to how decisions are made.
+func checkCell(t interface{ Errorf(string, ...any) }, name string, was Pair, p *Pair, d Decision, s Sight, now time.Duration) {
+	fail := func(format string, args ...any) { t.Errorf("%s: %s", name, fmt.Sprintf(format, args...)) }
+	if d.Verb == Invalid || d.Why == "" {
+		fail("verb %v without a reason %q", d.Verb, d.Why)
+	}
+	switch d.Verb {
+	case Take, Switch, Prepare, Resume, Abort:
+		if !s.Of(d.To).Up {
+			fail("%v to a link that is down", d.Verb)
+		}
+	case Stay, Lost, Invalid:
+	}
+	anyUp := s.Primary.Up || s.Backup.Up
+	if p.active != model.RoleUnknown && anyUp && !s.Of(p.active).Up {
+		fail("the active link is down and the other is up")
+	}
+	if p.active == model.RoleUnknown && s.Primary.Up != s.Backup.Up {
+		fail("nothing chosen though exactly one link is up")
+	}
+	if p.to != model.RoleUnknown && (!s.Primary.Up || !s.Backup.Up) {
+		fail("make before break without two links")
+	}
+	if p.dark == anyUp && (p.active != model.RoleUnknown || !p.asking) {
+		fail("dark is %v with links %+v", p.dark, s)
+	}
+	if p.policy.Never && d.Verb == Prepare && was.active == model.Backup {
+		fail("returned against the policy")
+	}
+	if was.active == model.Primary && p.active == model.Backup && s.Primary.Up {
+		fail("left a primary that is up")
+	}
+	if at, ok := p.Next(); (p.to != model.RoleUnknown || p.asking) && (!ok || at <= now && p.to == model.RoleUnknown) {
+		fail("waits without a timer in the future")
+	}
+	again := *p
+	if d2 := again.Decide(now, s); d2.Verb != Stay {
+		fail("decides again: %v", d2)
+	}
+}
+
+func golden(t *testing.T, name, got string) {
+	t.Helper()
+	path := filepath.Join("testdata", name+".golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(got), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatalf("%v (run the test with -update to write it)", err)
+	}
+	if diff := cmp.Diff(string(want), got); diff != "" {
+		t.Errorf("%s differs (-golden +now):\n%s", name, diff)
+	}
+}
+
+func TestPair_Stories(t *testing.T) {
+	down, up, ready := Link{}, Link{Up: true}, Link{Up: true, Ready: true}
+	type beat struct {
+		after           time.Duration
+		primary, backup Link
+		want            Verb
+		active          model.Role
+	}
+	stories := []struct {
+		name  string
+		never bool
+		beats []beat
+	}{
+		{"primary lost and back", false, []beat{
+			{0, up, up, Stay, model.RoleUnknown},
+			{time.Millisecond, ready, up, Prepare, model.RoleUnknown},
+			{settle, ready, ready, Switch, model.Primary},
+			{time.Second, down, ready, Take, model.Backup},
+			{time.Second, up, ready, Stay, model.Backup},
+			{time.Millisecond, ready, ready, Stay, model.Backup},
+			{stable - 1, ready, ready, Stay, model.Backup},
+			{1, ready, ready, Prepare, model.Backup},
+			{settle, ready, ready, Switch, model.Primary},
+		}},
+		{"readiness broken starts the wait again", false, []beat{
+			{0, down, up, Take, model.Backup},
+			{0, ready, up, Stay, model.Backup},
+			{stable - 1, up, up, Stay, model.Backup},
+			{1, ready, up, Stay, model.Backup},
+			{stable - 1, ready, up, Stay, model.Backup},
+			{1, ready, up, Prepare, model.Backup},
+		}},
+		{"aborted fail-back waits for the whole time again", false, []beat{
+			{0, down, up, Take, model.Backup},
+			{0, ready, up, Stay, model.Backup},
+			{stable, ready, up, Prepare, model.Backup},
+			{1, down, up, Abort, model.Backup},
+			{1, ready, up, Stay, model.Backup},
+			{stable - 1, ready, up, Stay, model.Backup},
+			{1, ready, up, Prepare, model.Backup},
+			{1, ready, down, Take, model.Primary},
+		}},
+		{"no fail-back by policy", true, []beat{
+			{0, down, up, Take, model.Backup},
+			{stable, ready, up, Stay, model.Backup},
+			{stable, ready, up, Stay, model.Backup},
+			{0, ready, down, Take, model.Primary},
+		}},
+		{"unstable primary is better than none", false, []beat{
+			{0, down, up, Take, model.Backup},
+			{1, up, up, Stay, model.Backup},
+			{1, up, down, Take, model.Primary},
+		}},
+		{"both down, the first that returns gets it", false, []beat{
+			{0, up, down, Take, model.Primary},
+			{1, down, down, Lost, model.Primary},
+			{1, down, down, Stay, model.Primary},
+			{1, down, up, Take, model.Backup},
+			{1, down, down, Lost, model.Backup},
+			{1, down, up, Resume, model.Backup},
+		}},
+		{"no leaf answers at start", false, []beat{
+			{0, up, up, Stay, model.RoleUnknown},
+			{grace, up, up, Prepare, model.RoleUnknown},
+			{settle, up, up, Switch, model.Primary},
+		}},
+		{"only the backup's leaf answers at start", false, []beat{
+			{0, up, up, Stay, model.RoleUnknown},
+			{1, up, ready, Stay, model.RoleUnknown},
+			{grace - 1, up, ready, Prepare, model.RoleUnknown},
+			{settle, up, ready, Switch, model.Backup},
+		}},
+	}
+	for _, story := range stories {
+		t.Run(story.name, func(t *testing.T) {
+			p, now := newPair(story.never), t0
+			for i, b := range story.beats {
+				now += b.after
+				d := p.Decide(now, Sight{Primary: b.primary, Backup: b.backup})
+				if d.Verb != b.want || p.Active() != b.active {
+					t.Fatalf("beat %d: %v (%s), active %v; want %v, active %v", i, d.Verb, d.Why, p.Active(), b.want, b.active)
+				}
+			}
+		})
+	}
+}
+
+// TestPair_AnyHistory_KeepsLaws walks at random, so that states are reached only as they can be.
+func TestPair_AnyHistory_KeepsLaws(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		p, now := newPair(rapid.Bool().Draw(t, "never")), t0
+		for range rapid.IntRange(1, 60).Draw(t, "length") {
+			now += time.Duration(rapid.SampledFrom([]int64{0, 1, int64(settle), int64(grace), int64(stable)}).Draw(t, "after"))
+			s := Sight{Primary: rapid.SampledFrom(links).Draw(t, "primary").link, Backup: rapid.SampledFrom(links).Draw(t, "backup").link}
+			was := *p
+			d := p.Decide(now, s)
+			checkCell(t, "history", was, p, d, s, now)
+		}
+	})
+}
