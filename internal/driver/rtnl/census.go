@@ -1,0 +1,87 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+)
+
+// census dumps everything that concerns us. Under strict checking the kernel filters routes itself: by our mark in all
+// tables, then by table for what is watched whoever owns it.
+func (d *Driver) census(s scope) (c census, err error) {
+	links := linkHeader(unix.AF_UNSPEC, 0, 0, 0)
+	links.u32(unix.IFLA_EXT_MASK, skipStats)
+	if c.links, err = dumpAll(d.reads, "links", unix.RTM_GETLINK, links, decodeLink); err != nil {
+		return c, err
+	}
+	if c.addresses, err = dumpAll(d.reads, "addresses", unix.RTM_GETADDR, make(payload, unix.SizeofIfAddrmsg).inet(), decodeAddress); err != nil {
+		return c, err
+	}
+	if c.routes, err = d.dumpRoutes(s); err != nil {
+		return c, err
+	}
+	if c.neighbors, err = dumpAll(d.reads, "neighbours", unix.RTM_GETNEIGH, neighborHeader(unix.AF_INET, 0, 0, 0), decodeNeighbor); err != nil {
+		return c, err
+	}
+	c.rules, err = dumpAll(d.reads, "rules", unix.RTM_GETRULE, make(payload, unix.SizeofRtMsg).inet(), decodeRule)
+	return c, err
+}
+
+func (d *Driver) dumpRoutes(s scope) ([]route, error) {
+	all, err := dumpAll(d.reads, "routes", unix.RTM_GETROUTE, routeFilter(0, mark), decodeRoute)
+	if err != nil {
+		return nil, err
+	}
+	tables := []uint32{unix.RT_TABLE_MAIN}
+	for t := range s.tables {
+		if t != 0 {
+			tables = append(tables, t)
+		}
+	}
+	for _, t := range tables {
+		routes, err := dumpAll(d.reads, "routes", unix.RTM_GETROUTE, routeFilter(t, 0), decodeRoute)
+		if errors.Is(err, unix.ENOENT) {
+			continue // the table does not exist yet
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range routes {
+			if r.protocol != mark {
+				all = append(all, r)
+			}
+		}
+	}
+	return all, nil
+}
+
+// routeFilter asks for the routes of a table or of a protocol; 0 means any.
+func routeFilter(table uint32, protocol uint8) payload {
+	p := make(payload, unix.SizeofRtMsg).inet()
+	p[5] = protocol
+	if table != 0 {
+		p.u32(unix.RTA_TABLE, table)
+	}
+	return p
+}
+
+func (p payload) inet() payload {
+	p[0] = unix.AF_INET
+	return p
+}
+
+func dumpAll[T any](r *requester, what string, kind netlink.HeaderType, p payload, decode func([]byte) (T, bool)) ([]T, error) {
+	msgs, err := r.dump(kind, p)
+	if err != nil {
+		return nil, fmt.Errorf("dump %s: %w", what, err)
+	}
+	all := make([]T, 0, len(msgs))
+	for _, m := range msgs {
+		if v, ok := decode(m.Data); ok {
+			all = append(all, v)
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,215 @@
+package rtnl
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"peerless/internal/model"
+)
+
+const (
+	protoDownBit   = 1 << 20 // our reason, above those that protodown_reasons.d hands out
+	protoDownProbe = 1 << 31 // never set by anybody: clearing it only shows whether the driver has protodown
+)
+
+var errOperator = errors.New("closed by the operator")
+
+// gates closes and opens ports, and knows which of them we closed. Law: a port that the operator closed is never opened by
+// us, hence a port is recorded as ours before it is closed, and only if it is open.
+type gates struct {
+	wants, reads *requester
+	log          *slog.Logger
+
+	mu      sync.Mutex
+	ledger  *ledger
+	methods map[int]method // by interface index, once found out
+}
+
+// portAt is a port to close and the place of its outcome.
+type portAt struct {
+	port model.Port
+	at   int
+}
+
+// shutting is a port that is being closed.
+type shutting struct {
+	portAt
+	link
+	method method
+}
+
+func openGates(path string, c *ioctls, wants, reads *requester, log *slog.Logger) (*gates, error) {
+	namespace, err := c.namespace()
+	if err != nil {
+		return nil, fmt.Errorf("identify network namespace: %w", err)
+	}
+	ledger, err := openLedger(path, namespace, log)
+	return &gates{wants: wants, reads: reads, log: log, ledger: ledger, methods: map[int]method{}}, err
+}
+
+// closePorts closes the ports and writes each one's outcome; nil means read back as closed. Everything that may take time comes
+// before the state file, so that the closings follow it at once.
+func (g *gates) closePorts(ports []portAt, errs []error) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	var todo []shutting
+	for _, p := range ports {
+		l, err := readLink(g.reads, p.port)
+		switch {
+		case err != nil:
+			errs[p.at] = fmt.Errorf("close port %s: %w", p.port, err)
+		case l.down(): // already, by whomever; it does not become ours
+		default:
+			todo = append(todo, shutting{p, l, g.method(l)})
+		}
+	}
+	if len(todo) == 0 {
+		return
+	}
+	reqs := make([]request, len(todo))
+	for i, s := range todo {
+		reqs[i] = s.method.request(s.index, true)
+		g.ledger.own(s.port, closure{Index: s.index, Method: s.method, At: time.Now()})
+	}
+	g.save()
+	for i, err := range g.wants.exchange(reqs) {
+		errs[todo[i].at] = g.verifyClosed(todo[i], err)
+	}
+}
+
+// verifyClosed reads the port back. The answer to the request is only an explanation.
+func (g *gates) verifyClosed(s shutting, refused error) error {
+	l, err := readLink(g.reads, s.port)
+	if err == nil && l.down() {
+		return nil
+	}
+	if err == nil { // still open: not ours, and by the other means next time
+		g.ledger.disown(s.port)
+		g.save()
+		g.methods[s.index] = adminDown
+		if err = refused; err == nil {
+			err = fmt.Errorf("still open after %s", s.method)
+		}
+	}
+	return fmt.Errorf("close port %s: %w", s.port, err)
+}
+
+// openPort opens a port that we closed. A port that is open already needs nothing; any other is the operator's.
+func (g *gates) openPort(port model.Port) error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	l, err := readLink(g.reads, port)
+	if err != nil {
+		return fmt.Errorf("open port %s: %w", port, err)
+	}
+	ours, owned := g.ledger.of(port, l.index)
+	if l.down() && !owned {
+		return fmt.Errorf("open port %s: %w", port, errOperator)
+	}
+	var refused error
+	if l.down() {
+		refused = g.wants.one(ours.Method.request(l.index, false))
+		if l, err = readLink(g.reads, port); err != nil {
+			return fmt.Errorf("open port %s: %w", port, err)
+		}
+	}
+	if ours.Method.holds(l) { // our own closing still stands
+		return fmt.Errorf("open port %s: %w", port, errors.Join(refused, errors.New("still closed")))
+	}
+	g.ledger.disown(port)
+	g.save()
+	if l.down() {
+		return fmt.Errorf("open port %s: %w", port, errOperator) // by the other means, while it was ours
+	}
+	return nil
+}
+
+// disown forgets that we closed the port.
+func (g *gates) disown(port model.Port) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ledger.disown(port)
+	g.save()
+}
+
+// ours reports whether the port is closed and it is we who closed it. An open port of ours was opened by the operator: we
+// give it up, if the kernel still says so, since the event may be older than our closing.
+func (g *gates) ours(l link) bool {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if _, owned := g.ledger.of(l.name, l.index); !owned || l.down() {
+		return owned
+	}
+	if now, err := readLink(g.reads, l.name); err == nil && !now.down() {
+		g.log.Info("port was opened by the operator", "port", l.name)
+		g.ledger.disown(l.name)
+		g.save()
+	}
+	return false
+}
+
+// save writes the ledger. A closing that cannot be recorded is still carried out: an open port to a dead end does harm now, a
+// port left closed after a crash only asks for the operator.
+func (g *gates) save() {
+	if err := g.ledger.save(); err != nil {
+		g.log.Error("closed ports are not recorded", "err", err)
+	}
+}
+
+// method finds out, without changing anything, by which means the device can be closed. A macvlan takes protodown but goes on
+// receiving, and its carrier returns with that of the device below: only admin-down closes it. Macvtap shares its code.
+func (g *gates) method(l link) method {
+	m, known := g.methods[l.index]
+	if known {
+		return m
+	}
+	m = adminDown
+	if l.kind != "macvlan" && l.kind != "macvtap" &&
+		g.wants.one(change(unix.RTM_SETLINK, protoDownReason(l.index, protoDownProbe, false))) == nil {
+		m = protoDown
+	}
+	g.methods[l.index] = m
+	return m
+}
+
+// method is how a port was closed, as the state file spells it.
+type method string
+
+const (
+	adminDown method = "admin-down"
+	protoDown method = "protodown"
+)
+
+func (m method) request(index int, closed bool) request {
+	if m == protoDown {
+		return encodeProtoDown(index, closed)
+	}
+	return encodeAdmin(index, !closed)
+}
+
+// holds reports whether the device is closed by this means. The zero method holds nothing.
+func (m method) holds(l link) bool {
+	return m == adminDown && !l.adminUp || m == protoDown && l.protoDown
+}
+
+// readLink asks the kernel for the port's present state, by name.
+func readLink(r *requester, port model.Port) (link, error) {
+	p := linkHeader(unix.AF_UNSPEC, 0, 0, 0)
+	p.text(unix.IFLA_IFNAME, string(port))
+	p.u32(unix.IFLA_EXT_MASK, skipStats)
+	msgs, err := r.get(unix.RTM_GETLINK, p)
+	if err != nil {
+		return link{}, err
+	}
+	for _, m := range msgs {
+		if l, ok := decodeLink(m.Data); ok {
+			return l, nil
+		}
+	}
+	return link{}, unix.ENODEV
+}

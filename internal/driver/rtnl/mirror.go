@@ -1,0 +1,288 @@
+package rtnl
+
+import (
+	"cmp"
+	"net/netip"
+	"slices"
+
+	"github.com/mdlayher/netlink"
+	"golang.org/x/sys/unix"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// mirror is what the machine has been told of the kernel. It turns netlink messages into events and drops what tells nothing
+// new. It does no I/O of its own; only Run uses it.
+type mirror struct {
+	scope scope
+	links *linkTable
+	ours  func(link) bool   // whether the device is closed by us
+	own   func(uint32) bool // whether a netlink port id is that of our wants
+
+	ports     map[model.Port]step.PortState // as last told
+	addresses map[addressKey]bool           // value: noprefixroute
+	routes    map[routeKey]step.RouteState  // ours and the watched
+	neighbors map[neighborKey]step.NeighborState
+}
+
+// scope is what the machine wants to hear of.
+type scope struct {
+	order    []model.Port
+	ports    map[model.Port]bool
+	tables   map[uint32]bool // main is 0, as in step.Route
+	prefixes []netip.Prefix
+}
+
+type addressKey struct {
+	port   model.Port
+	prefix netip.Prefix
+}
+
+type routeKey struct {
+	table  uint32
+	prefix netip.Prefix
+	metric uint32
+}
+
+type neighborKey struct {
+	port model.Port
+	addr netip.Addr
+}
+
+func newScope(o Options) scope {
+	s := scope{ports: map[model.Port]bool{}, tables: map[uint32]bool{}, prefixes: o.WatchPrefixes}
+	for _, p := range o.Ports {
+		if !s.ports[p] {
+			s.order, s.ports[p] = append(s.order, p), true
+		}
+	}
+	for _, t := range o.WatchTables {
+		s.tables[tableNumber(t)] = true
+	}
+	return s
+}
+
+// tableNumber spells the main table as wants do.
+func tableNumber(t uint32) uint32 {
+	if t == unix.RT_TABLE_MAIN {
+		return 0
+	}
+	return t
+}
+
+// watches reports whether the route is told whoever owns it.
+func (s scope) watches(r step.RouteState) bool {
+	if s.tables[r.Table] {
+		return true
+	}
+	if r.Table != 0 {
+		return false
+	}
+	return r.Prefix.Bits() == 0 || slices.ContainsFunc(s.prefixes, func(p netip.Prefix) bool {
+		return p.Bits() <= r.Prefix.Bits() && p.Contains(r.Prefix.Addr())
+	})
+}
+
+// census is the outcome of a full dump.
+type census struct {
+	links     []link
+	addresses []address
+	routes    []route
+	neighbors []neighbor
+	rules     []rule
+}
+
+// reset forgets everything, takes the dump for the truth and gives it as the machine is to see it, in a fixed order.
+func (m *mirror) reset(c census, reason string) step.Snapshot {
+	m.ports = map[model.Port]step.PortState{}
+	m.addresses = map[addressKey]bool{}
+	m.routes = map[routeKey]step.RouteState{}
+	m.neighbors = map[neighborKey]step.NeighborState{}
+	m.links.replace(c.links)
+	for _, p := range m.scope.order {
+		m.tellPort(p)
+	}
+	for _, l := range c.links {
+		m.tellPort(l.name)
+	}
+	for _, a := range c.addresses {
+		m.onAddress(a, true)
+	}
+	for _, r := range c.routes {
+		m.keepRoute(r)
+	}
+	for _, n := range c.neighbors {
+		m.onNeighbor(n, true, false)
+	}
+	return m.snapshot(c.rules, reason)
+}
+
+func (m *mirror) snapshot(rules []rule, reason string) step.Snapshot {
+	s := step.Snapshot{Reason: reason}
+	for _, p := range m.ports {
+		s.Ports = append(s.Ports, p)
+	}
+	for k, noPrefixRoute := range m.addresses {
+		s.Addresses = append(s.Addresses, step.Address{Port: k.port, Prefix: k.prefix, NoPrefixRoute: noPrefixRoute})
+	}
+	for _, r := range m.routes {
+		s.Routes = append(s.Routes, r)
+	}
+	for _, n := range m.neighbors {
+		s.Neighbors = append(s.Neighbors, n)
+	}
+	for _, r := range rules {
+		if r.protocol == mark {
+			s.Rules = append(s.Rules, step.Rule{Priority: r.priority, IIF: r.iif, To: r.to, Table: r.table,
+				SuppressPrefixLen: r.suppress, Blackhole: r.blackhole})
+		}
+	}
+	m.sort(&s)
+	return s
+}
+
+func (m *mirror) sort(s *step.Snapshot) {
+	place := map[model.Port]int{} // configured ports in the order of the configuration, then bridge members
+	for i, p := range m.scope.order {
+		place[p] = i - len(m.scope.order)
+	}
+	slices.SortFunc(s.Ports, func(a, b step.PortState) int {
+		return cmp.Or(place[a.Port]-place[b.Port], cmp.Compare(a.Port, b.Port))
+	})
+	slices.SortFunc(s.Addresses, func(a, b step.Address) int {
+		return cmp.Or(place[a.Port]-place[b.Port], a.Prefix.Compare(b.Prefix))
+	})
+	slices.SortFunc(s.Routes, compareRoutes)
+	slices.SortFunc(s.Neighbors, func(a, b step.NeighborState) int {
+		return cmp.Or(place[a.Port]-place[b.Port], a.Addr.Compare(b.Addr))
+	})
+	slices.SortStableFunc(s.Rules, func(a, b step.Rule) int { return cmp.Compare(a.Priority, b.Priority) })
+}
+
+func compareRoutes(a, b step.RouteState) int {
+	return cmp.Or(cmp.Compare(a.Table, b.Table), a.Prefix.Compare(b.Prefix), cmp.Compare(a.Metric, b.Metric))
+}
+
+// apply takes one message of the event socket.
+func (m *mirror) apply(msg netlink.Message) []step.Event {
+	own := m.own(msg.Header.PID)
+	switch kind := msg.Header.Type; kind {
+	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
+		if l, ok := decodeLink(msg.Data); ok {
+			return m.onLink(l, kind == unix.RTM_NEWLINK)
+		}
+	case unix.RTM_NEWADDR, unix.RTM_DELADDR:
+		if a, ok := decodeAddress(msg.Data); ok {
+			return m.onAddress(a, kind == unix.RTM_NEWADDR)
+		}
+	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
+		if r, ok := decodeRoute(msg.Data); ok {
+			return m.onRoute(r, kind == unix.RTM_NEWROUTE, msg.Header.Flags&netlink.Replace != 0, own)
+		}
+	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
+		if n, ok := decodeNeighbor(msg.Data); ok {
+			return m.onNeighbor(n, kind == unix.RTM_NEWNEIGH, own)
+		}
+	default: // the groups carry nothing else
+	}
+	return nil
+}
+
+// onLink tells of the port first: everything else about it can wait.
+func (m *mirror) onLink(l link, present bool) []step.Event {
+	var old link
+	var known bool
+	if present {
+		old, known = m.links.set(l)
+	} else {
+		old, known = m.links.remove(l.index)
+	}
+	events := m.tellPort(l.name)
+	if known && old.name != l.name { // renamed
+		events = append(events, m.tellPort(old.name)...)
+	}
+	if known && (!present || old.adminUp != l.adminUp || old.carrier != l.carrier) {
+		events = append(events, m.followPort(l.name, false)...)
+	}
+	return events
+}
+
+// tellPort compares the port with what was last told. A bridge's member is told of, too, and a last time when it leaves.
+func (m *mirror) tellPort(name model.Port) []step.Event {
+	now := step.PortState{Port: name}
+	configured := m.scope.ports[name]
+	concerned := configured
+	if l, ok := m.links.named(name); ok {
+		now = step.PortState{Port: name, Index: l.index, Present: true, AdminUp: l.adminUp, Carrier: l.carrier,
+			ProtoDown: l.protoDown, MAC: l.mac, Kind: l.kind}
+		if l.master != 0 {
+			now.Master = m.links.name(l.master)
+			master, _ := m.links.at(l.master)
+			concerned = concerned || master.kind == "bridge" && m.scope.ports[master.name]
+		}
+		if configured {
+			now.Ours = m.ours(l)
+		}
+	}
+	last, told := m.ports[name]
+	if !told && !concerned || told && last == now {
+		return nil
+	}
+	if concerned {
+		m.ports[name] = now
+	} else {
+		delete(m.ports, name)
+	}
+	return []step.Event{step.PortChanged{PortState: now}}
+}
+
+func (m *mirror) onAddress(a address, present bool) []step.Event {
+	key := addressKey{m.links.name(a.index), a.prefix}
+	last, known := m.addresses[key]
+	if !m.scope.ports[key.port] || present == known && last == a.noPrefixRoute || !present && !known {
+		return nil
+	}
+	events := []step.Event{step.AddressChanged{
+		Address: step.Address{Port: key.port, Prefix: a.prefix, NoPrefixRoute: a.noPrefixRoute}, Present: present}}
+	if present {
+		m.addresses[key] = a.noPrefixRoute
+		return events
+	}
+	delete(m.addresses, key)
+	for left := range m.addresses {
+		if left.port == key.port {
+			return events
+		}
+	}
+	return append(events, m.followPort(key.port, true)...)
+}
+
+// neighborUsable are the states in which frames can be sent.
+const neighborUsable = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_NOARP | unix.NUD_PERMANENT
+
+func (m *mirror) onNeighbor(n neighbor, present, own bool) []step.Event {
+	key := neighborKey{m.links.name(n.index), n.addr}
+	if !m.scope.ports[key.port] {
+		return nil
+	}
+	now := step.NeighborState{
+		Neighbor: step.Neighbor{Port: key.port, Addr: n.addr, MAC: n.mac},
+		Present:  present,
+		Resolved: present && n.state&neighborUsable != 0,
+		Failed:   present && n.state&unix.NUD_FAILED != 0,
+		Ours:     n.flags&unix.NTF_EXT_LEARNED != 0,
+	}
+	last, known := m.neighbors[key]
+	if own && now.Failed { // our deletion: the kernel fails the entry in our name, then removes it in nobody's
+		delete(m.neighbors, key)
+	} else if present {
+		m.neighbors[key] = now
+	} else {
+		delete(m.neighbors, key)
+	}
+	if own || present && known && last == now || !present && !known {
+		return nil
+	}
+	return []step.Event{step.NeighborChanged{NeighborState: now}}
+}

@@ -1,0 +1,111 @@
+package rtnl
+
+import (
+	"slices"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// keepRoute takes one route of a dump. Of several with one identity the kernel uses, and lists, the first first.
+func (m *mirror) keepRoute(r route) {
+	s := m.routeState(r)
+	if _, known := m.routes[keyOf(s)]; !known && (s.Ours || m.scope.watches(s)) {
+		m.routes[keyOf(s)] = s
+	}
+}
+
+func keyOf(r step.RouteState) routeKey { return routeKey{r.Table, r.Prefix, r.Metric} }
+
+// onRoute keeps our routes and the watched ones, and tells what others did to them. A route that was added beside one of the
+// same identity, not in its place, is of no effect yet and ignored.
+func (m *mirror) onRoute(r route, present, replaced, own bool) []step.Event {
+	now := m.routeState(r)
+	now.Present = present
+	last, known := m.routes[keyOf(now)]
+	other := known && last.Protocol != now.Protocol
+	told := now.Ours || m.scope.watches(now)
+	switch {
+	case !present && (!known || other), present && other && !replaced:
+		return nil
+	case present && told:
+		m.routes[keyOf(now)] = now
+	default: // deleted, or replaced by one that is of no concern
+		delete(m.routes, keyOf(now))
+	}
+	if own {
+		return nil
+	}
+	var events []step.Event
+	if present && other && last.Ours {
+		last.Present = false
+		events = append(events, step.RouteChanged{RouteState: last})
+	}
+	if told && (!known || !sameRoute(last, now)) {
+		events = append(events, step.RouteChanged{RouteState: now})
+	}
+	return events
+}
+
+func (m *mirror) routeState(r route) step.RouteState {
+	s := step.RouteState{
+		Route:    step.Route{Table: tableNumber(r.table), Prefix: r.prefix, Metric: r.metric, Blackhole: r.blackhole},
+		Present:  true,
+		Ours:     r.protocol == mark,
+		Protocol: r.protocol,
+		LinkDown: len(r.hops) > 0 && !slices.ContainsFunc(r.hops, func(h hop) bool { return !h.down }),
+	}
+	for i, h := range r.hops {
+		next := step.NextHop{Dev: m.links.name(h.index), Via: h.via}
+		if i == 0 {
+			s.NextHop = next
+		} else {
+			s.More = append(s.More, next)
+		}
+	}
+	return s
+}
+
+func sameRoute(a, b step.RouteState) bool {
+	return a.Present == b.Present && a.Ours == b.Ours && a.Protocol == b.Protocol && a.LinkDown == b.LinkDown &&
+		a.Blackhole == b.Blackhole && a.NextHop == b.NextHop && slices.Equal(a.More, b.More)
+}
+
+// followPort does what the kernel does without a word when a port changes: routes whose every next hop is on a closed or missing
+// port are gone, those without a carrier are flagged. A port that lost its last address is emptied as if closed. Our own routes
+// vanish here in silence, too: the machine knows that a closed port loses its state, and tells it again when the port opens.
+func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
+	var changed []step.RouteState
+	for key, r := range m.routes {
+		hops := r.Hops()
+		if !slices.ContainsFunc(hops, func(h step.NextHop) bool { return h.Dev == port }) {
+			continue
+		}
+		gone, flagged := true, true
+		for _, h := range hops {
+			l, ok := m.links.named(h.Dev)
+			closed := !ok || !l.adminUp || emptied && h.Dev == port
+			gone = gone && closed
+			flagged = flagged && (closed || !l.carrier)
+		}
+		switch {
+		case gone:
+			delete(m.routes, key)
+			r.Present = false
+		case flagged == r.LinkDown:
+			continue
+		default:
+			r.LinkDown = flagged
+			m.routes[key] = r
+		}
+		if !r.Ours {
+			changed = append(changed, r)
+		}
+	}
+	slices.SortFunc(changed, compareRoutes)
+	events := make([]step.Event, len(changed))
+	for i, r := range changed {
+		events[i] = step.RouteChanged{RouteState: r}
+	}
+	return events
+}

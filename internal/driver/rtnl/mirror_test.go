@@ -1,0 +1,172 @@
+package rtnl
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// aMirror knows two uplinks, a bridge with a member and a stranger, and has told their state.
+func aMirror(routes ...route) *mirror {
+	m := &mirror{
+		scope: newScope(Options{Ports: []model.Port{"u1", "u2", "br"}, WatchTables: []uint32{500}}),
+		links: newLinkTable(nil), ours: func(link) bool { return false }, own: func(id uint32) bool { return id == 42 },
+	}
+	m.reset(census{routes: routes, links: []link{
+		{index: 1, name: "u1", adminUp: true, carrier: true}, {index: 2, name: "u2", adminUp: true, carrier: true},
+		{index: 3, name: "br", adminUp: true, carrier: true, kind: "bridge"}, {index: 4, name: "in", adminUp: true, carrier: true, master: 3},
+		{index: 5, name: "out", adminUp: true, carrier: true},
+	}}, "start")
+	return m
+}
+
+func lines(events []step.Event) string {
+	var all []string
+	for _, ev := range events {
+		all = append(all, ev.String())
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestMirror_Link(t *testing.T) {
+	for _, c := range []struct {
+		name    string
+		link    link
+		present bool
+		want    string
+	}{
+		{"repeat", link{index: 1, name: "u1", adminUp: true, carrier: true}, true, ""},
+		{"carrier lost", link{index: 1, name: "u1", adminUp: true}, true, "port u1 admin up carrier down"},
+		{"deleted", link{index: 1, name: "u1"}, false, "port u1 missing"},
+		{"renamed away", link{index: 1, name: "new", adminUp: true, carrier: true}, true, "port u1 missing"},
+		{"stranger changes", link{index: 5, name: "out"}, true, ""},
+		{"stranger joins the bridge", link{index: 5, name: "out", adminUp: true, carrier: true, master: 3}, true, "port out admin up carrier up"},
+		{"member leaves", link{index: 4, name: "in", adminUp: true, carrier: true}, true, "port in admin up carrier up"},
+		{"member deleted", link{index: 4, name: "in"}, false, "port in missing"},
+		{"stranger joins another device", link{index: 5, name: "out", adminUp: true, carrier: true, master: 1}, true, ""},
+		{"made anew before the old one is gone", link{index: 9, name: "u1", adminUp: true, carrier: true}, true, "port u1 admin up carrier up"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m := aMirror()
+			if have := lines(m.onLink(c.link, c.present)); have != c.want {
+				t.Errorf("told %q, want %q", have, c.want)
+			}
+			if have := lines(m.onLink(c.link, c.present)); have != "" {
+				t.Errorf("told again: %q", have)
+			}
+		})
+	}
+}
+
+func TestMirror_DeletionOfAnOlderDevice_LeavesItsSuccessor(t *testing.T) {
+	m := aMirror()
+	m.onLink(link{index: 9, name: "u1", adminUp: true, carrier: true}, true)
+	if have := lines(m.onLink(link{index: 1, name: "u1"}, false)); have != "" {
+		t.Errorf("told %q", have)
+	}
+	if i, err := m.links.index("u1"); err != nil || i != 9 {
+		t.Errorf("index is %d, %v", i, err)
+	}
+}
+
+func TestMirror_Route(t *testing.T) {
+	def := func(protocol uint8, hops ...int) route {
+		r := route{table: unix.RT_TABLE_MAIN, prefix: prefix("0.0.0.0/0"), metric: 20, protocol: protocol}
+		for _, h := range hops {
+			r.hops = append(r.hops, hop{index: h})
+		}
+		return r
+	}
+	host := route{table: unix.RT_TABLE_MAIN, prefix: prefix("10.10.10.2/32"), protocol: mark, hops: []hop{{index: 1}}}
+	theirs := host
+	theirs.protocol = unix.RTPROT_STATIC
+	for _, c := range []struct {
+		name   string
+		known  []route
+		change func(*mirror) []step.Event
+		want   string
+	}{
+		{"another default", nil, add(def(3, 1)), "route 0.0.0.0/0 dev u1 metric 20 present"},
+		{"repeat", []route{def(3, 1)}, add(def(3, 1)), ""},
+		{"by another port", []route{def(3, 1)}, replace(def(3, 2)), "route 0.0.0.0/0 dev u2 metric 20 present"},
+		{"deleted", []route{def(3, 1)}, remove(def(3, 1)), "route 0.0.0.0/0 dev u1 metric 20 gone"},
+		{"deleted though never told", nil, remove(def(3, 1)), ""},
+		{"one of no concern", nil, add(theirs), ""},
+		{"ours, by another hand", nil, add(host), "route 10.10.10.2/32 dev u1 present ours"},
+		{"ours deleted", []route{host}, remove(host), "route 10.10.10.2/32 dev u1 gone ours"},
+		{"ours replaced by one of no concern", []route{host}, replace(theirs), "route 10.10.10.2/32 dev u1 gone ours"},
+		{"ours replaced by one of concern", []route{def(mark, 1)}, replace(def(3, 2)),
+			"route 0.0.0.0/0 dev u1 metric 20 gone ours; route 0.0.0.0/0 dev u2 metric 20 present"},
+		{"another put beside ours", []route{host}, add(theirs), ""},
+		{"the one beside ours deleted", []route{host}, remove(theirs), ""},
+		{"own change", []route{def(mark, 1)}, func(m *mirror) []step.Event { return m.onRoute(def(mark, 2), true, true, true) }, ""},
+		{"only port closed", []route{def(3, 1), host}, down(1), "port u1 admin down carrier down; route 0.0.0.0/0 dev u1 metric 20 gone"},
+		{"one of two ports closed", []route{def(3, 1, 2)}, down(1), "port u1 admin down carrier down"},
+		{"carrier of the only port", []route{def(3, 1)}, carrierLost(1),
+			"port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
+		{"carrier of one of two ports", []route{def(3, 1, 2)}, carrierLost(1), "port u1 admin up carrier down"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			if have := lines(c.change(aMirror(c.known...))); have != c.want {
+				t.Errorf("told %q, want %q", have, c.want)
+			}
+		})
+	}
+}
+
+func add(r route) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event { return m.onRoute(r, true, false, false) }
+}
+func replace(r route) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event { return m.onRoute(r, true, true, false) }
+}
+func remove(r route) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event { return m.onRoute(r, false, false, false) }
+}
+func down(index int) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event {
+		return m.onLink(link{index: index, name: model.Port(fmt.Sprintf("u%d", index))}, true)
+	}
+}
+func carrierLost(index int) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event {
+		return m.onLink(link{index: index, name: model.Port(fmt.Sprintf("u%d", index)), adminUp: true}, true)
+	}
+}
+
+func TestMirror_Neighbor_OnlyChangesOfSubstance(t *testing.T) {
+	m := aMirror()
+	tell := func(state uint16, own bool) string {
+		return lines(m.onNeighbor(neighbor{index: 1, addr: addr("172.31.1.1"), mac: macOne, state: state}, true, own))
+	}
+	have := []string{tell(unix.NUD_INCOMPLETE, false), tell(unix.NUD_REACHABLE, false), tell(unix.NUD_STALE, false),
+		tell(unix.NUD_NOARP, true), tell(unix.NUD_FAILED, false), tell(unix.NUD_REACHABLE, false), tell(unix.NUD_FAILED, true)}
+	is := "neighbour 172.31.1.1 lladdr 02:00:00:00:00:01 dev u1 "
+	if want := []string{is + "unresolved", is + "resolved", "", "", is + "failed", is + "resolved", ""}; !slices.Equal(have, want) {
+		t.Errorf("told %q\nwant %q", have, want)
+	}
+	if have := lines(m.onNeighbor(neighbor{index: 1, addr: addr("172.31.1.1")}, false, false)); have != "" {
+		t.Errorf("told of the end of our own deletion: %s", have)
+	}
+	if have := lines(m.onNeighbor(neighbor{index: 5, addr: addr("172.31.1.1")}, true, false)); have != "" {
+		t.Errorf("told of a stranger: %s", have)
+	}
+}
+
+func TestMirror_OwnMessage_IsRecognizedByItsSender(t *testing.T) {
+	m := aMirror()
+	msg := message(unix.RTM_NEWROUTE, built(encodeRoute(hostRoute, false, fixed)))
+	msg.Header.PID = 42
+	if have := lines(m.apply(msg)); have != "" {
+		t.Errorf("told %q", have)
+	}
+	if have := lines(m.apply(message(unix.RTM_DELROUTE, built(encodeRoute(hostRoute, false, fixed))))); !strings.Contains(have, "gone ours") {
+		t.Errorf("told %q", have)
+	}
+}

@@ -1,0 +1,139 @@
+package rtnl
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"peerless/internal/step"
+)
+
+const (
+	reasonStart    = "start"
+	reasonOverflow = "netlink overflow"
+	retryPause     = 100 * time.Millisecond // after a failure that is no overflow
+	drainMax       = 1 << 16                // messages dropped before a dump; a writer may be faster than we
+)
+
+// Run reports the whole state, then every change, until the context ends. Whatever goes wrong on the event socket, nothing is
+// lost: the state is read anew and told as a whole.
+func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
+	if err := d.events.SetReadDeadline(time.Time{}); err != nil {
+		return fmt.Errorf("prepare netlink events: %w", explain(err))
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	var polling sync.WaitGroup
+	defer polling.Wait()
+	defer cancel()
+	wake := context.AfterFunc(ctx, func() { _ = d.events.SetReadDeadline(time.Unix(1, 0)) })
+	defer wake()
+
+	own := d.wants.conn.PID()
+	m := &mirror{scope: newScope(d.opts), links: d.links, ours: d.gates.ours, own: func(id uint32) bool { return id == own }}
+	if err := d.refresh(m, reasonStart, post); err != nil {
+		if ctx.Err() != nil {
+			return nil
+		}
+		return err
+	}
+	polling.Go(func() { d.pollCarrier(ctx) })
+	for {
+		err := d.stream(m, post)
+		if ctx.Err() != nil {
+			return nil
+		}
+		d.log.Warn("netlink events were lost, reading everything anew", "err", err)
+		if !errors.Is(err, unix.ENOBUFS) && !pause(ctx) {
+			return nil
+		}
+		for d.refresh(m, reasonOverflow, post) != nil {
+			if !pause(ctx) {
+				return nil
+			}
+		}
+	}
+}
+
+// stream posts changes until the socket reports an error.
+func (d *Driver) stream(m *mirror, post func(step.Event)) error {
+	for {
+		msgs, err := d.events.Receive()
+		if err != nil {
+			return explain(err)
+		}
+		for _, msg := range msgs {
+			for _, ev := range m.apply(msg) {
+				post(ev)
+			}
+		}
+	}
+}
+
+// refresh posts a snapshot. What is queued on the event socket is older and goes first, lest it be told after the newer truth.
+func (d *Driver) refresh(m *mirror, reason string, post func(step.Event)) error {
+	err := d.drain()
+	if err == nil {
+		var c census
+		if c, err = d.census(m.scope); err == nil {
+			post(m.reset(c, reason))
+			return nil
+		}
+	}
+	err = fmt.Errorf("read kernel state: %w", err)
+	d.log.Error("kernel state cannot be read", "err", err)
+	return err
+}
+
+// drain throws away what is queued on the event socket.
+func (d *Driver) drain() error {
+	raw, err := d.events.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var b [1]byte
+	return raw.Read(func(fd uintptr) bool {
+		for range drainMax {
+			_, _, err := unix.Recvfrom(int(fd), b[:], unix.MSG_DONTWAIT|unix.MSG_TRUNC)
+			if err != nil && !errors.Is(err, unix.ENOBUFS) && !errors.Is(err, unix.EINTR) {
+				break // EAGAIN: empty
+			}
+		}
+		return true
+	})
+}
+
+// pollCarrier reads the carrier of ports that are up. The kernel holds carrier-down events back by up to a second; reading forces
+// the event out, so the value itself is of no use.
+func (d *Driver) pollCarrier(ctx context.Context) {
+	if len(d.opts.PollPorts) == 0 || d.opts.CarrierPoll < 0 {
+		return
+	}
+	tick := time.NewTicker(d.opts.CarrierPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+		for _, port := range d.opts.PollPorts {
+			if l, ok := d.links.named(port); ok && l.adminUp && l.carrier {
+				_, _ = d.ioctl.carrier(port) // a port that vanished is an event of its own
+			}
+		}
+	}
+}
+
+// pause waits before another try. It reports false if the context ended.
+func pause(ctx context.Context) bool {
+	select {
+	case <-ctx.Done():
+		return false
+	case <-time.After(retryPause):
+		return true
+	}
+}
