@@ -92,10 +92,14 @@ func (j *Journal) Note(now model.Instant, n step.Note) {
 	}
 	f := j.failover(now, n.Cause, n.Text, n.Why)
 	f.Hosts = max(f.Hosts, n.Hosts)
-	f.stage(now, n.Stage)
+	switch n.Stage {
+	case step.StageDetect, step.StageLearn, step.StageAnnounce:
+		f.stage(now, n.Stage)
+	default: // the wants themselves tell of the other stages, one by one
+	}
 }
 
-// Applied records that a want of a transition was made true. The first of each stage is an entry, the rest only count.
+// Applied records in the ledger that a want of a transition was made true.
 func (j *Journal) Applied(now model.Instant, w step.Want) {
 	stage := stageOf(w)
 	if w.Cause == 0 || stage == step.StageNone {
@@ -103,14 +107,10 @@ func (j *Journal) Applied(now model.Instant, w step.Want) {
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	f := j.failover(now, w.Cause, w.String(), w.Why)
-	if w.Object.Key().Kind == step.KindRoute && !w.Absent {
+	f := j.failover(now, w.Cause, w.Object.String(), w.Why)
+	f.stage(now, stage)
+	if _, host := w.Object.(step.Route); host && stage == step.StageInstall {
 		f.Hosts = max(f.Hosts, f.count(stage))
-	}
-	if first := f.stage(now, stage); first {
-		j.add(now, Entry{
-			What: "applied", Port: w.Key().Port, Addr: addrOf(w), Text: textOf(w), Why: w.Why, Stage: stage.String(), Cause: w.Cause,
-		})
 	}
 }
 
@@ -148,7 +148,12 @@ func stageOf(w step.Want) step.Stage {
 			return step.StageWithdraw
 		}
 		return step.StageAdvertise
-	case step.Route, step.Rule, step.FDB, step.BondActive:
+	case step.Route, step.FDB, step.BondActive:
+		if w.Absent {
+			return step.StageNone // cleaning up is no part of a failover
+		}
+		return step.StageInstall
+	case step.Rule:
 		return step.StageInstall
 	case step.Gate:
 		if o.Closed {
@@ -196,21 +201,17 @@ func (f *Failover) count(s step.Stage) int {
 	return 0
 }
 
-// stage notes that a stage was seen now; it reports whether for the first time.
-func (f *Failover) stage(now model.Instant, s step.Stage) (first bool) {
-	if s == step.StageNone {
-		return false
-	}
+// stage notes that a stage was seen now.
+func (f *Failover) stage(now model.Instant, s step.Stage) {
 	ms := float64(int64(now.Mono)-f.MonoNs) / 1e6
 	for i := range f.Stages {
 		if f.Stages[i].Stage == s.String() {
 			f.Stages[i].LastMs = ms
 			f.Stages[i].Count++
-			return false
+			return
 		}
 	}
 	f.Stages = append(f.Stages, StageTime{Stage: s.String(), FirstMs: ms, LastMs: ms, Count: 1})
-	return true
 }
 
 // Since lists the entries after the given monotonic instant in nanoseconds, oldest first.

@@ -197,7 +197,7 @@ type ResetSession struct {
 	Why  string
 }
 
-// Stage is a step of a failover, for the ledger (design law 6).
+// Stage is a step of a failover, for the ledger.
 type Stage uint8
 
 // Stages of a failover in their usual order.

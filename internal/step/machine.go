@@ -16,6 +16,6 @@ type Machine interface {
 	View(now model.Instant) View
 }
 
-// Cause numbers the one transition that an effect belongs to (design law 6: one failure, one owner). Zero means none.
+// Cause numbers the one transition that an effect belongs to: one failure, one owner. Zero means none.
 // A machine numbers its own transitions upwards from 1; the engine groups stages of a failover by it.
 type Cause uint64
