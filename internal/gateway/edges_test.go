@@ -1,0 +1,131 @@
+package gateway
+
+import (
+	"net/netip"
+	"strings"
+	"testing"
+	"time"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+func TestDynamicLeaf_FollowsTheAddressOfItsLink(t *testing.T) {
+	loop, next := netip.MustParseAddr("10.0.0.77"), netip.MustParseAddr("172.31.16.2")
+	here := step.AddressChanged{Address: step.Address{Port: "sw0", Prefix: netip.MustParsePrefix("172.31.16.1/24")}, Present: true}
+	k := newKernel(New(fig7()))
+	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B"), up("sw0")))
+	k.step(step.SessionChanged{Peer: loop, AS: 65100, Up: true})
+	path := plain(loop, c(9))
+	path.NextHop = next
+	k.step(paths(loop, path))
+	k.wantLookup(t, c(9), "")
+	if why := k.machine.View(k.now).Ports[2].Why; !strings.Contains(why, "no port has a subnet with its address") {
+		t.Errorf("the leaf is out because %q", why)
+	}
+	k.step(here)
+	k.wantLookup(t, c(9), "sw0")
+	here.Present = false
+	k.step(here)
+	k.wantLookup(t, c(9), "")
+	k.step(step.EndOfRIB{Peer: netip.MustParseAddr("192.0.2.9")}, gone(netip.MustParseAddr("192.0.2.9"), step.ReasonReset))
+	if n := len(k.machine.leaves); n != 3 {
+		t.Errorf("%d leaves, want 3: who never was up is no leaf", n)
+	}
+}
+
+func TestAttachment_NotAnnouncedAnyMore_StandsByNoLonger(t *testing.T) {
+	k := begun(fig7())
+	withdrawn := attachment(addrB, 1, 1, 1)
+	withdrawn.Withdrawn, withdrawn.Large = true, nil
+	k.step(paths(addrB, withdrawn), paths(addrB, withdrawn))
+	if n := len(k.noted(whatAttachmentDown)); n != 1 {
+		t.Errorf("%d notes, want 1", n)
+	}
+	if h := k.machine.table.Host(c(1)); h.Backup >= 0 || h.Primary != 0 {
+		t.Errorf("%s: primary %d, backup %d, want leaf A alone", c(1), h.Primary, h.Backup)
+	}
+}
+
+func TestRoutes_DeletedBySomebody_ArePutBack(t *testing.T) {
+	k := newKernel(New(withPeer()))
+	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B"), up("to-P")))
+	k.step(normal()...)
+	whole := len(k.routes)
+	for _, key := range sortedKeys(k.routes) {
+		r := k.routes[key]
+		delete(k.routes, key)
+		k.step(step.RouteChanged{RouteState: step.RouteState{Route: r, Ours: true}})
+		if k.routes[key].NextHop != r.NextHop || len(k.routes) != whole {
+			t.Errorf("%s was not put back", r)
+		}
+	}
+	for _, not := range []step.RouteState{
+		{Route: step.Route{Table: testBase + 2, Prefix: step.HostPrefix(c(1))}, Ours: true}, // of the other leaf
+		{Route: step.Route{Table: testBase + 1, Prefix: step.HostPrefix(c(99))}, Ours: true},
+		{Route: step.Route{Prefix: netip.MustParsePrefix("0.0.0.0/0")}},
+	} {
+		if effects := k.machine.Step(k.now, step.RouteChanged{RouteState: not}); len(effects) != 0 {
+			t.Errorf("%s: %v, want nothing", not, effects)
+		}
+	}
+}
+
+func TestPeer_ServesHostsOfALostLeaf_AndTheViewSaysSo(t *testing.T) {
+	k := newKernel(New(withPeer()))
+	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B"), up("to-P")))
+	k.step(normal()...)
+	k.step(step.PortChanged{PortState: noCarrier("to-A")})
+	k.wait(time.Second)
+	v := k.machine.View(k.now)
+	if h := v.Hosts[0]; h.State != "detour" || h.Port != "to-P" || !strings.Contains(h.Why, "the other gateway") {
+		t.Errorf("host row %+v", h)
+	}
+	for _, row := range v.Mapping {
+		if row.Attachment == 1 && row.Active {
+			t.Errorf("row %+v is active while the other gateway serves the host", row)
+		}
+	}
+	k.step(step.PortChanged{PortState: step.PortState{Port: "to-P"}})
+	if h := k.machine.View(k.now).Hosts[0]; h.State != "sheltered" || h.Leaf != "B" {
+		t.Errorf("host row %+v, want leaf B as backup", h)
+	}
+	k.step(step.PortChanged{PortState: noCarrier("to-B")})
+	k.wait(time.Second)
+	if h := k.machine.View(k.now).Hosts[0]; h.State != "unreachable" || h.Why == "" {
+		t.Errorf("host row %+v, want unreachable", h)
+	}
+}
+
+func TestSession_Cease_ForgetsWhatWasNotWithdrawn(t *testing.T) {
+	k := begun(fig7())
+	k.step(gone(addrA, step.ReasonCeaseDown))
+	k.wantLookup(t, c(1), "to-A")
+	k.wait(1100 * time.Millisecond)
+	k.wantLookup(t, c(1), "")
+	if s := k.machine.View(k.now).Sessions[0]; s.State != "down" || s.Why != "cease: shutdown" {
+		t.Errorf("session row %+v", s)
+	}
+}
+
+func TestView_IsSortedAndSharesNothing(t *testing.T) {
+	k := begun(fig7())
+	v := k.machine.View(k.now)
+	for i := range v.Mapping {
+		for j := range v.Mapping[i].Hosts {
+			v.Mapping[i].Hosts[j] = netip.Addr{}
+		}
+	}
+	var last model.AttachmentID
+	for _, row := range k.machine.View(k.now).Mapping {
+		if row.Attachment < last {
+			t.Errorf("mapping is not sorted at %+v", row)
+		}
+		last = row.Attachment
+		for _, h := range row.Hosts {
+			if !h.IsValid() {
+				t.Error("the view shares memory with the machine")
+			}
+		}
+	}
+}

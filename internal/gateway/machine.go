@@ -1,0 +1,186 @@
+package gateway
+
+import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/gateway/mapping"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// Bounds and paces.
+const (
+	leavesMax    = 79                    // rules 2001..2079, tables base+1..base+79
+	sweepChunk   = 512                   // hosts settled in one step when nothing is urgent
+	sweepPace    = 2 * time.Millisecond  // between two chunks
+	cleanupDelay = 50 * time.Millisecond // after a leaf is lost: news of the other leaf go first
+	graceMax     = 3 * time.Second       // how long a host is looked for behind the other leaf once its own withdrew it
+	ceaseGrace   = time.Second           // after an orderly shutdown, for withdrawals to come in
+	listMax      = 8                     // hosts named one by one in notes
+)
+
+// Names of timers.
+const (
+	timerSweep   = "sweep"   // settle queued hosts
+	timerExpire  = "expire"  // a leaf's stale or lost claims
+	timerGrace   = "grace"   // withdrawn claims
+	timerRestart = "restart" // adopted routes that nobody confirmed
+)
+
+// Machine is the gateway. It decides which leaf every host is forwarded through and which stands by, and keeps the
+// kernel's tables so; it never touches the kernel, sockets or clocks itself.
+type Machine struct {
+	cfg    Config
+	table  *mapping.Table
+	leaves []*leaf // by LeafID
+	peer   step.PortState
+	ports  map[model.Port]step.PortState // every port heard of: looked up, never ranged
+	addrs  []step.Address                // of the gateway itself
+
+	ready      bool // the first snapshot was seen
+	restarting bool // adopted routes wait for their leaves
+	adopted    []*mapping.Host
+
+	now       model.Instant
+	out       []step.Effect
+	later     []step.Effect // of this step: what can wait until its hosts are served
+	touched   []*mapping.Host
+	groups    []group
+	stepCause step.Cause // the transition of this step's own, if it needs one
+	causes    step.Cause // the newest number given out
+
+	queue    []*mapping.Host // hosts to be settled when nothing is urgent
+	queued   uint64          // how many were ever queued, and how many of them are done
+	settled  uint64
+	sweeping bool // the sweep timer is armed
+	hurry    bool // the first chunk of the queue is settled in this step already
+	grace    []remembered
+	scratch  []*mapping.Host
+
+	leafPorts   []map[uint32]string
+	serverPorts map[model.AttachmentID]string
+	tooMany     bool // a leaf too many was reported
+}
+
+// New makes a gateway that knows nothing of the kernel yet.
+func New(cfg Config) *Machine {
+	m := &Machine{
+		cfg: cfg, table: mapping.New(), ports: map[model.Port]step.PortState{}, serverPorts: map[model.AttachmentID]string{},
+	}
+	for _, p := range cfg.ServerPorts {
+		m.serverPorts[p.ID] = p.Name
+	}
+	for i, l := range cfg.Leaves {
+		m.addLeaf(l, uint32(i+1))
+		for _, p := range l.Ports {
+			m.leafPorts[i][p.Index] = p.Name
+		}
+	}
+	for _, s := range cfg.Static {
+		m.pin(s)
+	}
+	return m
+}
+
+// Step takes one event. A pair of state and event that does nothing says so.
+func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
+	m.begin(now)
+	switch ev := ev.(type) {
+	case step.Snapshot:
+		m.onSnapshot(ev)
+	case step.PortChanged:
+		m.onPort(ev.PortState)
+	case step.AddressChanged:
+		m.onAddress(ev)
+	case step.RouteChanged:
+		m.onRoute(ev.RouteState)
+	case step.SessionChanged:
+		m.onSession(ev)
+	case step.PathsChanged:
+		m.onPaths(ev)
+	case step.EndOfRIB:
+		m.onEndOfRIB(ev)
+	case step.TimerFired:
+		m.onTimer(ev.Timer)
+	case step.Applied:
+		m.onApplied(ev.Want)
+	case step.Started: // nothing is known before the first snapshot
+	case step.Failed: // the engine tries again and keeps the record; a rule that is not in place keeps its leaf out
+	case step.NeighborChanged, step.ARPSeen, step.RARPSeen, step.DataSeen: // hosts are the leaves' business
+	}
+	return m.end()
+}
+
+func (m *Machine) begin(now model.Instant) {
+	m.now = now
+	if cap(m.out) > 1<<13 {
+		m.out, m.later = nil, nil
+	}
+	m.out, m.later = m.out[:0], m.later[:0]
+	m.touched, m.groups, m.stepCause = m.touched[:0], m.groups[:0], 0
+	m.hurry = false
+}
+
+func (m *Machine) end() []step.Effect {
+	m.settleTouched()
+	if m.hurry {
+		m.settleQueued()
+	}
+	for _, l := range m.leaves {
+		m.admit(l)
+	}
+	m.tell()
+	m.out = append(m.out, m.later...)
+	m.scheduleSweep()
+	return m.out
+}
+
+func (m *Machine) onTimer(t step.Timer) {
+	switch t.Kind {
+	case timerSweep:
+		m.onSweep()
+	case timerExpire:
+		m.onExpire(m.leaves[t.ID])
+	case timerGrace:
+		m.onGrace()
+	case timerRestart:
+		m.endRestart("the graceful-restart time is over")
+	}
+}
+
+func (m *Machine) emit(e step.Effect) { m.out = append(m.out, e) }
+
+func (m *Machine) want(o step.Object, why string) { m.emit(step.Want{Object: o, Why: why}) }
+
+func (m *Machine) absent(o step.Object, why string) {
+	m.emit(step.Want{Object: o, Absent: true, Why: why})
+}
+
+func (m *Machine) note(n step.Note) { m.emit(n) }
+
+func (m *Machine) arm(kind string, id mapping.LeafID, after time.Duration) {
+	m.emit(step.Arm{Timer: step.Timer{Kind: kind, ID: uint32(id)}, At: m.now.Mono + after})
+}
+
+func (m *Machine) newCause() step.Cause {
+	m.causes++
+	return m.causes
+}
+
+// ownCause is the number of the transition that this step's event is itself.
+func (m *Machine) ownCause() step.Cause {
+	if m.stepCause == 0 {
+		m.stepCause = m.newCause()
+	}
+	return m.stepCause
+}
+
+func (m *Machine) inSubnets(a netip.Addr) bool {
+	for _, s := range m.cfg.Subnets {
+		if s.Contains(a) {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,205 @@
+package mapping
+
+import (
+	"net/netip"
+
+	"peerless/internal/claim"
+	"peerless/internal/model"
+)
+
+// Hear records a leaf's claim in its newest session. A repeat refreshes the claim and changes nothing else.
+func (t *Table) Hear(l LeafID, addr netip.Addr, said claim.Host) *Host {
+	h := t.Add(addr)
+	c := h.by(l, false)
+	fresh := c == nil || !t.live(c)
+	if c == nil {
+		c = &Claim{Host: h, other: h.claims}
+		h.claims = c
+	}
+	if fresh {
+		t.leaves[l].claims++
+	}
+	if fresh || said.Stamp > c.Said.Stamp {
+		t.arrival++
+		c.arrival = t.arrival
+	}
+	c.Said, c.gone, c.session = said, false, t.leaves[l].session
+	t.attach(c, t.addLink(l, said.Attachment))
+	return h
+}
+
+// Live reports whether the leaf's claim to the host is live.
+func (t *Table) Live(l LeafID, h *Host) bool {
+	if h == nil {
+		return false
+	}
+	c := h.by(l, false)
+	return c != nil && t.live(c)
+}
+
+// Pin binds a host to a leaf by configuration; what leaves announce of the host does not count any more. Among pins
+// the primary wins.
+func (t *Table) Pin(l LeafID, addr netip.Addr, id model.AttachmentID, role model.Role) *Host {
+	h := t.Add(addr)
+	c := &Claim{Host: h, Static: true, session: forever, other: h.claims}
+	c.Said = claim.Host{Attachment: id, Role: role}
+	h.claims = c
+	k := t.addLink(l, id)
+	k.Pinned = true
+	if k.Said.Role == model.RoleUnknown {
+		k.Said.Role = role
+	}
+	t.attach(c, k)
+	return h
+}
+
+// Withdraw takes a leaf's claim back. The claim is remembered (kept) when the host would otherwise be lost although another
+// leaf has its server port up: the caller ends that with Forget.
+func (t *Table) Withdraw(l LeafID, addr netip.Addr) (c *Claim, kept bool) {
+	h := t.hosts[addr]
+	if h == nil {
+		return nil, false
+	}
+	if c = h.by(l, false); c == nil || c.gone {
+		return nil, false
+	}
+	if t.live(c) {
+		t.leaves[l].claims--
+	}
+	c.gone = true
+	if t.newest(h, t.usable) == nil && t.standby(c.Link.ID, l) != None {
+		return c, true
+	}
+	t.Forget(c)
+	return c, false
+}
+
+// Forget removes a claim. The link that it names stays readable.
+func (t *Table) Forget(c *Claim) {
+	for at := &c.Host.claims; *at != nil; at = &(*at).other {
+		if *at == c {
+			*at = c.other
+			break
+		}
+	}
+	if t.live(c) && !c.Static {
+		t.leaves[c.Link.Leaf].claims--
+	}
+	c.gone = true
+	c.unlink()
+}
+
+// Sweep forgets what the leaf has not said again in its newest session, or all it said, and marks the links alike. It
+// adds the hosts concerned to the list, those under links that went included.
+func (t *Table) Sweep(to []*Host, l LeafID, all bool) []*Host {
+	stale := func(session uint32) bool { return session != forever && (all || session < t.leaves[l].session) }
+	for _, k := range t.leaves[l].links {
+		if k.Heard && stale(k.session) {
+			k.Heard = false
+			if k.ID != 0 {
+				to = t.AppendUnder(to, k.ID)
+			}
+		}
+		for c := k.head; c != nil; {
+			next := c.next
+			if stale(c.session) {
+				to = append(to, c.Host)
+				t.Forget(c)
+			}
+			c = next
+		}
+	}
+	return to
+}
+
+// Announce records a leaf's word on one of its attachments. It returns the link and whether it was up and whether it was
+// known at all until now.
+func (t *Table) Announce(l LeafID, said claim.Attachment) (k *Link, wasUp, wasKnown bool) {
+	k = t.addLink(l, said.ID)
+	wasUp, wasKnown = t.up(k), t.fresh(k)
+	k.Said, k.Heard, k.session = said, true, t.leaves[l].session
+	if wasUp || !wasKnown {
+		t.arrival++
+		k.downAt = t.arrival
+	}
+	return k, wasUp, wasKnown
+}
+
+// Unannounce records that a leaf does not speak of an attachment any more; nil if it did not.
+func (t *Table) Unannounce(l LeafID, id model.AttachmentID) *Link {
+	k := t.Link(l, id)
+	if k == nil || !k.Heard {
+		return nil
+	}
+	k.Heard = false
+	return k
+}
+
+// Conflicting finds two live claims to the host under different attachment ids.
+func (t *Table) Conflicting(h *Host) (a, b *Claim) {
+	for c := h.claims; c != nil; c = c.other {
+		if c.Static || c.Link.ID == 0 || !t.live(c) {
+			continue
+		}
+		if a == nil {
+			a = c
+		} else if a.Link.ID != c.Link.ID {
+			return a, c
+		}
+	}
+	return nil, nil
+}
+
+// Claimed reports whether any leaf claims or claimed the host.
+func (h *Host) Claimed() bool { return h.claims != nil }
+
+// Static reports whether the host is bound by configuration.
+func (h *Host) Static() bool {
+	for c := h.claims; c != nil; c = c.other {
+		if c.Static {
+			return true
+		}
+	}
+	return false
+}
+
+func (h *Host) by(l LeafID, static bool) *Claim {
+	for c := h.claims; c != nil; c = c.other {
+		if c.Link.Leaf == l && c.Static == static {
+			return c
+		}
+	}
+	return nil
+}
+
+func (t *Table) attach(c *Claim, k *Link) {
+	if c.Link == k {
+		return
+	}
+	if c.Link != nil {
+		c.unlink()
+	}
+	c.Link, c.prev = k, k.tail
+	if k.tail != nil {
+		k.tail.next = c
+	} else {
+		k.head = c
+	}
+	k.tail = c
+}
+
+// unlink leaves Link itself in place: a claim that is gone still tells where it was.
+func (c *Claim) unlink() {
+	k := c.Link
+	if c.prev != nil {
+		c.prev.next = c.next
+	} else if k.head == c {
+		k.head = c.next
+	}
+	if c.next != nil {
+		c.next.prev = c.prev
+	} else if k.tail == c {
+		k.tail = c.prev
+	}
+	c.prev, c.next = nil, nil
+}

@@ -1,0 +1,132 @@
+package gateway
+
+import (
+	"fmt"
+	"time"
+
+	"peerless/internal/gateway/mapping"
+	"peerless/internal/step"
+)
+
+func (m *Machine) onSession(ev step.SessionChanged) {
+	l := m.leafAt(ev.Peer)
+	if l == nil && ev.Up {
+		l = m.leafOf(ev.Peer, ev.AS)
+	}
+	if l == nil {
+		return
+	}
+	if ev.AS != 0 {
+		l.asn = ev.AS
+	}
+	if ev.RouterID.IsValid() {
+		m.table.SetTie(l.id, ev.RouterID)
+	}
+	l.resetting = false
+	if ev.Up {
+		if !l.implied {
+			m.sessionUp(l)
+		}
+		l.implied = false
+		return
+	}
+	m.sessionDown(l, ev)
+}
+
+func (m *Machine) sessionUp(l *leaf) {
+	m.endSession(l)
+	l.session, l.spoke, l.since, l.reason = true, true, m.now.Mono, ""
+	l.dropped, l.saidForeign, l.saidLimit = 0, false, false
+	m.table.OpenSession(l.id)
+	m.note(step.Note{What: whatSessionUp, Port: l.Port, Peer: l.Name, Text: "session with leaf " + l.Name + " up"})
+}
+
+// sessionDown is soft evidence unless the leaf said goodbye: paths stay for the graceful-restart time. Withdrawals that
+// come meanwhile are real. A loss of the port has been dealt with already.
+func (m *Machine) sessionDown(l *leaf, ev step.SessionChanged) {
+	if !l.session {
+		if l.phase != lost {
+			l.reason = reasonOf(ev)
+		}
+		return
+	}
+	m.endSession(l)
+	l.reason = reasonOf(ev)
+	keep, text := m.cfg.GracefulRestart, "its routes stay for "+m.cfg.GracefulRestart.String()
+	if ev.Reason == step.ReasonCeaseDown {
+		keep, text = ceaseGrace, "its routes go as it withdraws them"
+	}
+	m.arm(timerExpire, l.id, keep)
+	m.note(step.Note{
+		Warn: true, What: whatSessionDown, Port: l.Port, Peer: l.Name, Why: l.reason, Hosts: l.primaries,
+		Text: "session with leaf " + l.Name + " down: " + text,
+	})
+}
+
+func reasonOf(ev step.SessionChanged) string {
+	if ev.Detail != "" {
+		return ev.Reason.String() + " (" + ev.Detail + ")"
+	}
+	return ev.Reason.String()
+}
+
+// onEndOfRIB: the leaf has said all it has. What it did not say again is gone (RFC 4724 section 4.2).
+func (m *Machine) onEndOfRIB(ev step.EndOfRIB) {
+	l := m.leafAt(ev.Peer)
+	if l == nil || !l.session {
+		return
+	}
+	l.told, l.endOfRIB, l.confirmed = true, true, true
+	m.emit(step.Disarm{Timer: step.Timer{Kind: timerExpire, ID: uint32(l.id)}})
+	m.forget(l, false)
+	m.checkRestart()
+}
+
+// onExpire: the graceful-restart time of a leaf is over.
+func (m *Machine) onExpire(l *leaf) {
+	if n := m.forget(l, !l.session); n > 0 {
+		m.note(step.Note{
+			Warn: true, What: whatExpired, Port: l.Port, Peer: l.Name, Hosts: n,
+			Text: fmt.Sprintf("what leaf %s said of %s is forgotten", l.Name, hosts(n)), Why: "it did not say it again in time",
+		})
+	}
+}
+
+// forget drops what the leaf said in former sessions, or all, and returns how many hosts that concerns.
+func (m *Machine) forget(l *leaf, all bool) int {
+	before := m.queued
+	m.scratch = m.table.Sweep(m.scratch[:0], l.id, all)
+	m.enqueueAll(m.scratch)
+	m.hurry = true
+	return int(m.queued - before)
+}
+
+// remembered is a withdrawn claim whose host may turn up behind the other leaf.
+type remembered struct {
+	until   time.Duration
+	claim   *mapping.Claim
+	arrival uint64
+}
+
+func (m *Machine) remember(c *mapping.Claim) {
+	m.grace = append(m.grace, remembered{until: m.now.Mono + graceMax, claim: c, arrival: c.Arrival()})
+	if len(m.grace) == 1 {
+		m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: m.grace[0].until})
+	}
+}
+
+func (m *Machine) onGrace() {
+	n := 0
+	for ; n < len(m.grace) && m.grace[n].until <= m.now.Mono; n++ {
+		if r := m.grace[n]; r.claim.Gone() && r.claim.Arrival() == r.arrival {
+			h := r.claim.Host
+			m.table.Forget(r.claim)
+			m.touch(h)
+		}
+	}
+	if m.grace = m.grace[n:]; len(m.grace) == 0 {
+		m.grace = nil
+		return
+	}
+	m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: m.grace[0].until})
+}
