@@ -1,0 +1,96 @@
+package announce
+
+import (
+	"net/netip"
+
+	"peerless/internal/claim"
+	"peerless/internal/model"
+)
+
+// The two stamps that verify nothing. A leaf that inherits a host from an earlier life does not know its old stamp, and one
+// that is told of a host by its config alone has never seen it: both claim with a stamp that loses to every host that was
+// really heard anywhere, and only the host's own ARP on the port raises it (design law 5: an inherited claim that is not
+// verified never wins). A primary's unverified claim beats a backup's, so static hosts need no probe to prefer their primary.
+const (
+	unverifiedBackup  claim.Stamp = 1
+	unverifiedPrimary claim.Stamp = 2
+)
+
+// Unverified is the stamp of a claim that nobody has verified.
+func Unverified(role model.Role) claim.Stamp {
+	if role == model.Backup {
+		return unverifiedBackup
+	}
+	return unverifiedPrimary
+}
+
+// Rumour is another leaf's claim, as the gateway's feed tells it.
+type Rumour struct {
+	AS         uint32
+	Stamp      claim.Stamp
+	Attachment model.AttachmentID
+}
+
+type heard struct {
+	highest claim.Stamp // of anybody, us too: the next arrival must be later
+	now     Rumour      // zero stamp: nobody else claims it at present
+}
+
+// Stamps remembers the highest stamp heard for each host, within a bound: the oldest memory goes first. Build it with
+// NewStamps.
+type Stamps struct {
+	limit int
+	known map[netip.Addr]heard
+	order []netip.Addr // by first hearing
+}
+
+// NewStamps makes an empty memory for at most limit hosts.
+func NewStamps(limit int) *Stamps { return &Stamps{limit: limit, known: map[netip.Addr]heard{}} }
+
+func (s *Stamps) put(addr netip.Addr, h heard) {
+	if _, ok := s.known[addr]; !ok {
+		s.order = append(s.order, addr)
+		if len(s.order) > s.limit {
+			delete(s.known, s.order[0])
+			s.order = s.order[1:]
+		}
+	}
+	s.known[addr] = h
+}
+
+// Hear tells a claim of another leaf.
+func (s *Stamps) Hear(addr netip.Addr, r Rumour) {
+	h := s.known[addr]
+	h.highest, h.now = max(h.highest, r.Stamp), r
+	s.put(addr, h)
+}
+
+// HearHighest tells a stamp of which nobody stands to gain, such as our own told back.
+func (s *Stamps) HearHighest(addr netip.Addr, stamp claim.Stamp) {
+	if h := s.known[addr]; stamp > h.highest {
+		h.highest = stamp
+		s.put(addr, h)
+	}
+}
+
+// Gone tells that the gateway withdrew a claim. It returns what was claimed.
+func (s *Stamps) Gone(addr netip.Addr) Rumour {
+	h, ok := s.known[addr]
+	if !ok {
+		return Rumour{}
+	}
+	was := h.now
+	h.now = Rumour{}
+	s.known[addr] = h
+	return was
+}
+
+// Rival is the claim of another leaf that stands at present; a zero stamp means none.
+func (s *Stamps) Rival(addr netip.Addr) Rumour { return s.known[addr].now }
+
+// Next is the stamp of an arrival now, and remembers it. It beats every unverified stamp even when the clock is not to be believed.
+func (s *Stamps) Next(addr netip.Addr, wallMs int64) claim.Stamp {
+	stamp := claim.Next(wallMs, max(s.known[addr].highest, unverifiedPrimary))
+	s.HearHighest(addr, stamp)
+	return stamp
+}

@@ -1,0 +1,113 @@
+package leaf
+
+import (
+	"net/netip"
+
+	"peerless/internal/claim"
+	"peerless/internal/leaf/announce"
+	"peerless/internal/leaf/linkage"
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// onPaths takes what a gateway told: the default route, and other leaves' claims. The claims are a hint: they make us probe,
+// never install, and without them this leaf is right, only slower.
+func (m *Machine) onPaths(now model.Instant, e step.PathsChanged) {
+	u := m.uplinkOf(e.Peer)
+	for _, p := range e.Paths {
+		if u != nil {
+			u.count(p)
+		}
+		switch {
+		case p.Prefix == anywhere:
+			if u != nil && m.cfg.DefaultFromBGP {
+				u.Default = linkage.HeardDefault
+				if p.Withdrawn {
+					u.Default = linkage.NoDefault
+				}
+			}
+		case !isHostPrefix(p.Prefix) || m.admit.Address(p.Prefix.Addr()) != neighbor.Admitted:
+		case p.Withdrawn:
+			m.onClaimGone(now, p.Prefix.Addr())
+		default:
+			m.onClaim(now, p)
+		}
+	}
+	if u != nil {
+		m.settle(now, 0)
+	}
+}
+
+func (u *uplink) count(p step.Path) {
+	switch {
+	case p.Withdrawn:
+		delete(u.paths, p.Prefix)
+	case len(u.paths) < maxRumours:
+		u.paths[p.Prefix] = struct{}{}
+	}
+}
+
+// onClaim weighs another leaf's claim to a host.
+func (m *Machine) onClaim(now model.Instant, p step.Path) {
+	as, c, ok := readClaim(p.Large)
+	if !ok {
+		return // a plain /32 of a foreign leaf carries no stamp to compare
+	}
+	addr := p.Prefix.Addr()
+	mine, standing := m.book.Stamp(addr)
+	newer := standing && c.Stamp > mine
+	if as == m.cfg.AS && !(newer && m.verified(addr)) {
+		// Our own word told back, perhaps from before a restart; only a later stamp than a verified one of ours proves
+		// another leaf that shares our AS number.
+		m.heard.HearHighest(addr, c.Stamp)
+		return
+	}
+	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment})
+	switch {
+	case newer:
+		m.change(now, m.hosts.Doubt(now.Mono, addr), 0)
+	case !standing:
+		m.remember(now, addr, c.Attachment)
+	}
+}
+
+// onClaimGone: a host whose server port hangs on us too may be coming here.
+func (m *Machine) onClaimGone(now model.Instant, addr netip.Addr) {
+	if r := m.heard.Gone(addr); r.Stamp != 0 {
+		m.remember(now, addr, r.Attachment)
+	}
+}
+
+// remember makes an address a probe target on the downlink of its attachment.
+func (m *Machine) remember(now model.Instant, addr netip.Addr, id model.AttachmentID) {
+	if id == 0 {
+		return
+	}
+	for _, d := range m.downs {
+		if d.ID == id {
+			m.change(now, m.hosts.Hint(now.Mono, d.Port, addr, model.MAC{}, neighbor.FromFeed), 0)
+			return
+		}
+	}
+}
+
+func (m *Machine) verified(addr netip.Addr) bool {
+	h, ok := m.hosts.Holder(addr)
+	return ok && h.State != neighbor.Inherited
+}
+
+// readClaim finds the AS number under which a path carries a host claim.
+func readClaim(large []model.LargeCommunity) (uint32, claim.Host, bool) {
+	var tried uint32
+	for i, l := range large {
+		if i > 0 && l.Global == tried {
+			continue
+		}
+		tried = l.Global
+		if c, ok := claim.ParseHost(l.Global, large); ok {
+			return l.Global, c, true
+		}
+	}
+	return 0, claim.Host{}, false
+}

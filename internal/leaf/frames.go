@@ -1,0 +1,128 @@
+package leaf
+
+import (
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// onARP answers first, since a server waits, and learns after.
+func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
+	switch p := m.ports[e.Port].(type) {
+	case *uplink:
+		m.hearUplink(now, p, e.SenderIP)
+	case *downlink:
+		m.answer(p, e)
+		m.learn(now, p, e)
+	}
+}
+
+// answer speaks for hosts behind other ports and behind the other leaf. It never does for the gateway address (the kernel
+// does), for a prober that has no address yet or asks for its own (conflict detection would see a duplicate), for a host
+// behind the asker's own port, or while this leaf cannot forward.
+func (m *Machine) answer(d *downlink, e step.ARPSeen) {
+	if !d.serving || e.Op != step.ARPRequest || !e.SenderIP.Is4() || e.SenderIP.IsUnspecified() || e.SenderIP == e.TargetIP {
+		return
+	}
+	n, ok := m.admit.Net(e.TargetIP)
+	if !ok || m.admit.Address(e.TargetIP) != neighbor.Admitted || m.isGateway(e.SenderIP) || m.hosts.Known(d.Port, e.TargetIP) && !m.elsewhere(d, e) {
+		return
+	}
+	if m.admit.Own(e.SrcMAC) || m.admit.Own(e.SenderMAC) || e.SenderMAC.IsZero() || e.SenderMAC.IsGroup() {
+		return
+	}
+	dst := e.SrcMAC
+	if dst.IsZero() || dst.IsGroup() {
+		dst = e.SenderMAC
+	}
+	m.emit(step.SendARP{Port: d.Port, Op: step.ARPReply, DstMAC: dst, SenderMAC: n.MAC, SenderIP: e.TargetIP,
+		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "hosts of one subnet reach each other through the leaf"})
+}
+
+// elsewhere reports whether the target, remembered on the asker's port, is known to be behind another one now: installed on
+// another port of ours, or claimed by another leaf.
+func (m *Machine) elsewhere(d *downlink, e step.ARPSeen) bool {
+	if h, ok := m.hosts.Holder(e.TargetIP); ok {
+		return h.Port != d.Port
+	}
+	r := m.heard.Rival(e.TargetIP)
+	return r.Stamp != 0 && r.Attachment != d.ID
+}
+
+// learn takes the sender of an ARP packet for a host of this port, if it can be one.
+func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
+	if r := m.admit.Sender(e.SenderIP, e.SenderMAC, e.SrcMAC); r != neighbor.Admitted {
+		m.refuse(d, r, e.SenderMAC)
+		return
+	}
+	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, e.SenderIP == e.TargetIP), 0)
+}
+
+// refuse counts what cannot be a host, and tells an operator once while the port serves where he would act on it.
+func (m *Machine) refuse(d *downlink, r neighbor.Refusal, mac model.MAC) {
+	var what, text string
+	switch r {
+	case neighbor.Admitted, neighbor.NoSender:
+		return // an RFC 5227 probe is good manners
+	case neighbor.OutsideSubnet:
+		d.refused++
+		return
+	case neighbor.ClaimsGateway:
+		what, text = noteGatewayClaimed, mac.String()+" on "+string(d.Port)+" uses the gateway's address"
+	case neighbor.OwnMAC:
+		what, text = noteLoop, "the virtual MAC of the leaves comes in on "+string(d.Port)
+	case neighbor.BadMAC:
+		what, text = noteMalformed, "a sender without a unicast MAC on "+string(d.Port)
+	}
+	d.refused++
+	if d.told[what] {
+		return
+	}
+	d.told[what] = true
+	m.emit(step.Note{Warn: true, What: what, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Text: text, Why: r.String()})
+}
+
+// onRARP probes what is known of a MAC that announced itself without an address.
+func (m *Machine) onRARP(now model.Instant, e step.RARPSeen) {
+	d := m.down(e.Port)
+	if d == nil || !d.serving || e.MAC.IsZero() || e.MAC.IsGroup() || m.admit.Own(e.MAC) {
+		return
+	}
+	m.change(now, m.hosts.RARP(now.Mono, e.Port, e.MAC), 0)
+}
+
+// onData asks who sent a packet from an address that is not known here. It installs nothing: a source address is no proof.
+func (m *Machine) onData(now model.Instant, e step.DataSeen) {
+	d := m.down(e.Port)
+	if d == nil || !d.serving {
+		return
+	}
+	if r := m.admit.Sender(e.Addr, e.MAC, e.MAC); r != neighbor.Admitted {
+		m.refuse(d, r, e.MAC)
+		return
+	}
+	m.change(now, m.hosts.Hint(now.Mono, e.Port, e.Addr, e.MAC, neighbor.FromData), 0)
+}
+
+// onNeighbor takes the kernel's word: of the gateway on an uplink, as a hint on a downlink. An entry of ours that somebody
+// changed is put right.
+func (m *Machine) onNeighbor(now model.Instant, n step.NeighborState) {
+	switch p := m.ports[n.Port].(type) {
+	case *uplink:
+		if n.Addr == p.Neighbor && p.Up {
+			p.Entry(n.Present && n.Resolved, n.Present && n.Failed)
+			m.settle(now, 0)
+		}
+	case *downlink:
+		if !p.serving {
+			return
+		}
+		h, held := m.hosts.Holder(n.Addr)
+		switch {
+		case held && h.Port == n.Port && (!n.Present || !n.Ours || n.MAC != h.MAC):
+			m.want(step.Want{Object: neighborOf(h), Why: "somebody changed it"})
+		case !n.Ours && n.Present && n.Resolved && m.admit.Sender(n.Addr, n.MAC, n.MAC) == neighbor.Admitted:
+			m.change(now, m.hosts.Hint(now.Mono, n.Port, n.Addr, n.MAC, neighbor.FromKernel), 0)
+		}
+	}
+}

@@ -1,0 +1,185 @@
+package leaf
+
+import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/claim"
+	"peerless/internal/leaf/announce"
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// arrivalGap is how close together hosts arrive on a port when they are one failover: a server and its guests.
+const arrivalGap = 500 * time.Millisecond
+
+// change turns the host table's changes into effects.
+func (m *Machine) change(now model.Instant, list []neighbor.Change, cause step.Cause) {
+	m.changeWhy(now, list, cause, "")
+}
+
+// changeWhy is change with a reason that the table cannot know.
+func (m *Machine) changeWhy(now model.Instant, list []neighbor.Change, cause step.Cause, why string) {
+	for _, c := range list {
+		if why != "" {
+			c.Why = why
+		}
+		m.one(now, c, cause)
+	}
+}
+
+func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
+	d := m.down(c.Host.Port)
+	h := c.Host
+	switch c.Do {
+	case neighbor.Ask:
+		m.ask(h, c.Why)
+	case neighbor.Install, neighbor.Move:
+		m.arrive(now, d, c)
+	case neighbor.Stand:
+		m.install(d, h, announce.Unverified(d.Role), c.Why, m.causeOr(cause))
+		m.noteHost(noteHostAdopted, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" is taken as it was", c.Why, step.StageNone, cause)
+	case neighbor.Verify:
+		m.verify(now, d, c)
+	case neighbor.Restamp:
+		cause = m.arrivalCause(now, d)
+		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "it announced itself here", cause)
+		m.noteHost(noteHostVerified, d, h, "host "+h.Addr.String()+" announced itself on "+string(d.Port), "gratuitous ARP", step.StageLearn, cause)
+	case neighbor.Rewrite:
+		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
+		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)
+	case neighbor.Withdraw:
+		m.withdraw(now, d, c, cause)
+	case neighbor.Remove:
+		m.remove(d, h, c.Why, cause)
+	case neighbor.Duplicate, neighbor.Full, neighbor.Conflict, neighbor.Unstable:
+		m.warnHost(d, c)
+	case neighbor.Nothing:
+	}
+}
+
+// ask sends one probe: from the gateway's address, so that the answer comes to us and changes nothing at the host.
+func (m *Machine) ask(h neighbor.Host, why string) {
+	n, ok := m.admit.Net(h.Addr)
+	if !ok {
+		return
+	}
+	dst := h.MAC
+	if dst.IsZero() {
+		dst = model.Broadcast
+	}
+	m.emit(step.SendARP{Port: h.Port, Op: step.ARPRequest, DstMAC: dst, SenderMAC: n.MAC, SenderIP: n.Gateway,
+		TargetMAC: h.MAC, TargetIP: h.Addr, Why: why})
+}
+
+// arrive is the whole of learning: neighbour, route, advertisement, in one step, with a new stamp.
+func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
+	h := c.Host
+	cause := m.arrivalCause(now, d)
+	stamp := m.heard.Next(h.Addr, now.Wall)
+	m.install(d, h, stamp, c.Why, cause)
+	if c.Do == neighbor.Move {
+		m.want(step.Want{Object: step.Neighbor{Port: c.From, Addr: h.Addr}, Absent: true, Why: "moved to " + string(d.Port), Cause: cause})
+		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" moved from "+string(c.From)+" to "+string(d.Port), c.Why, step.StageLearn, cause)
+		if from := m.down(c.From); from != nil {
+			m.listen(from)
+		}
+	} else {
+		m.noteHost(noteHostLearned, d, h, "host "+h.Addr.String()+" arrived on "+string(d.Port), c.Why, step.StageLearn, cause)
+	}
+	m.listen(d)
+}
+
+// arrivalCause joins hosts that arrive together into one failover.
+func (m *Machine) arrivalCause(now model.Instant, d *downlink) step.Cause {
+	if d.arrival == 0 || now.Mono-d.arrived > arrivalGap {
+		d.arrival = m.newCause()
+	}
+	d.arrived = now.Mono
+	return d.arrival
+}
+
+// install makes the kernel hold the host before anybody is told of it.
+func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
+	n, r := neighborOf(h), routeOf(h)
+	m.want(step.Want{Object: n, Why: why, Cause: cause})
+	m.want(step.Want{Object: r, After: n.Key(), Why: why, Cause: cause})
+	m.advertise(d, h, stamp, why, cause)
+}
+
+func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
+	m.want(step.Want{Object: m.book.Host(h.Addr, d.Attachment, stamp), After: routeOf(h).Key(), Why: why, Cause: cause})
+}
+
+// verify raises the stamp of an inherited claim, unless another leaf claims the host at present: its claim is then newer than
+// anything we know, and only the host's own announcement here may beat it.
+func (m *Machine) verify(now model.Instant, d *downlink, c neighbor.Change) {
+	h := c.Host
+	text := "host " + h.Addr.String() + " on " + string(d.Port) + " answers"
+	if r := m.heard.Rival(h.Addr); r.Stamp != 0 {
+		m.noteHost(noteHostVerified, d, h, text, "another leaf claims it too: the inherited stamp is kept", step.StageNone, 0)
+		return
+	}
+	cause := m.arrivalCause(now, d)
+	m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "verified", cause)
+	m.noteHost(noteHostVerified, d, h, text, "verified", step.StageNone, cause)
+}
+
+// withdraw stops standing behind a host; its route stays for the drain.
+func (m *Machine) withdraw(_ model.Instant, d *downlink, c neighbor.Change, cause step.Cause) {
+	adv, ok := m.book.Drop(c.Host.Addr)
+	if !ok {
+		return
+	}
+	alone := cause == 0 // not part of a port's failure
+	cause = m.causeOr(cause)
+	d.cause = cause
+	m.want(step.Want{Object: adv, Absent: true, Urgent: true, Why: c.Why, Cause: cause})
+	if alone {
+		m.noteHost(noteHostGone, d, c.Host, "host "+c.Host.Addr.String()+" left "+string(d.Port), c.Why, step.StageDetect, cause)
+	}
+}
+
+// remove deletes the host's route and then its neighbour entry.
+func (m *Machine) remove(d *downlink, h neighbor.Host, why string, cause step.Cause) {
+	if cause == 0 {
+		cause = d.cause
+	}
+	m.want(step.Want{Object: routeOf(h), Absent: true, Why: why, Cause: cause})
+	m.want(step.Want{Object: neighborOf(h), Absent: true, Why: why, Cause: cause})
+	if d.serving {
+		m.listen(d)
+	}
+}
+
+func (m *Machine) warnHost(d *downlink, c neighbor.Change) {
+	addr := c.Host.Addr.String()
+	switch c.Do {
+	case neighbor.Full:
+		m.noteWarn(noteHostLimit, d, c.Host.Addr, "host "+addr+" on "+string(d.Port)+" is not learned", c.Why)
+	case neighbor.Conflict:
+		m.noteWarn(noteConflict, d, c.Host.Addr, "host "+addr+" is used twice", c.Why)
+	case neighbor.Unstable:
+		m.noteWarn(noteHostUnstable, d, c.Host.Addr, "moves of host "+addr+" are ignored for a while", c.Why)
+	default:
+		m.noteWarn(noteDuplicate, d, c.Host.Addr, "host "+addr+" answers on "+string(d.Port)+" and on another leaf", c.Why)
+	}
+}
+
+func (m *Machine) noteHost(what string, d *downlink, h neighbor.Host, text, why string, stage step.Stage, cause step.Cause) {
+	m.emit(step.Note{What: what, Port: d.Port, Addr: h.Addr, Attachment: d.ID, ServerPort: d.ServerPort, Text: text, Why: why,
+		Stage: stage, Hosts: 1, Cause: cause})
+}
+
+func (m *Machine) noteWarn(what string, d *downlink, addr netip.Addr, text, why string) {
+	m.emit(step.Note{Warn: true, What: what, Port: d.Port, Addr: addr, Attachment: d.ID, ServerPort: d.ServerPort, Text: text, Why: why})
+}
+
+func routeOf(h neighbor.Host) step.Route {
+	return step.Route{Prefix: step.HostPrefix(h.Addr), NextHop: step.NextHop{Dev: h.Port}}
+}
+
+func neighborOf(h neighbor.Host) step.Neighbor {
+	return step.Neighbor{Port: h.Port, Addr: h.Addr, MAC: h.MAC}
+}

@@ -1,0 +1,221 @@
+// Package leaf is the leaf's machine: the switch of a pair that has no peer link.
+//
+// It decides which hosts are attached here, what the kernel holds for them, what is told upstream, and when server ports
+// must be closed because the leaf cannot forward. It is composed of pure parts: neighbor (hosts), linkage (ports and uplinks)
+// and announce (routes and stamps). It never does I/O, reads no clock and holds no goroutine, and it never installs anything
+// heard from another leaf.
+package leaf
+
+import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/claim"
+	"peerless/internal/leaf/announce"
+	"peerless/internal/leaf/linkage"
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// maxRumours bounds the memory of stamps heard for hosts of other leaves.
+const maxRumours = 1 << 17
+
+// Machine is a leaf. Build it with New.
+type Machine struct {
+	cfg   Config
+	admit neighbor.Admission
+	hosts *neighbor.Table
+	book  *announce.Book
+	heard *announce.Stamps
+
+	downs  []*downlink // in config order
+	ups    []*uplink
+	groups []*group
+	ports  map[model.Port]any // *downlink or *uplink
+
+	seen         bool              // a Snapshot has come: the kernel is known
+	starting     bool              // the first Snapshot is being read: states are taken, not told as news
+	kernel       []step.RouteState // default routes of others
+	defaultHops  []step.NextHop    // wanted now
+	defaultSet   bool              // applied
+	defaultAsked bool
+
+	armed   time.Duration // hostsTimer
+	isArmed bool
+	causes  step.Cause
+	ledger  ledger
+	out     []step.Effect
+}
+
+var _ step.Machine = (*Machine)(nil)
+
+// downlink is a port to a server.
+type downlink struct {
+	Downlink
+	group   *group
+	state   step.PortState
+	gate    linkage.Gate
+	serving bool // up, not closed, and the group forwards: hosts are learned, answered and advertised
+	since   time.Duration
+	why     string
+	listen  step.Listen
+
+	cause   step.Cause // of the last change of the port
+	arrival step.Cause // hosts that arrive close together are one failover
+	arrived time.Duration
+	told    map[string]bool // notes that are given once while the port serves
+	refused int
+}
+
+// New makes a leaf that knows nothing of the kernel yet.
+func New(cfg Config) *Machine {
+	m := &Machine{
+		cfg: cfg, book: announce.New(cfg.AS, cfg.AttachmentRange), heard: announce.NewStamps(maxRumours),
+		hosts: neighbor.New(neighbor.Config{Interval: cfg.HostProbe.Interval, Multiplier: cfg.HostProbe.Multiplier,
+			Drain: cfg.Drain, Remember: cfg.Remember}),
+		ports: map[model.Port]any{},
+	}
+	for _, s := range cfg.Subnets {
+		m.admit.Nets = append(m.admit.Nets, neighbor.Net{Prefix: s.Prefix.Masked(), Gateway: s.Gateway, MAC: s.MAC})
+	}
+	for _, u := range cfg.Uplinks {
+		up := newUplink(u, cfg.UplinkProbe)
+		m.ups = append(m.ups, up)
+		m.ports[u.Port] = up
+	}
+	for _, d := range cfg.Downlinks {
+		down := &downlink{Downlink: d, why: "not seen yet", told: map[string]bool{}}
+		down.state.Port = d.Port
+		m.downs = append(m.downs, down)
+		m.ports[d.Port] = down
+		m.hosts.AddPort(d.Port, d.MaxHosts)
+		for _, h := range d.Static {
+			h.Port = d.Port
+			m.hosts.AddStatic(h)
+		}
+	}
+	m.bindGroups()
+	return m
+}
+
+// bindGroups ties downlinks to their groups, in the order in which they close: primaries' ports first.
+func (m *Machine) bindGroups() {
+	for i, g := range m.cfg.Groups {
+		gr := &group{id: uint32(i + 1), Linkage: linkage.New(g, m.cfg.OpenDelayMin, m.cfg.OpenDelayMax), reason: claim.ReasonNotReady}
+		for _, role := range []bool{false, true} {
+			for _, p := range g.Downlinks {
+				if d, ok := m.ports[p].(*downlink); ok && (d.Role == model.Backup) == role {
+					d.group = gr
+					gr.downs = append(gr.downs, d)
+				}
+			}
+		}
+		for _, p := range g.Uplinks {
+			if u, ok := m.ports[p].(*uplink); ok {
+				gr.ups = append(gr.ups, u)
+			}
+		}
+		m.groups = append(m.groups, gr)
+	}
+}
+
+// Step takes one event. It only routes; what each event does is said where it is handled.
+func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
+	m.out = m.out[:0]
+	switch ev := ev.(type) {
+	case step.Started: // nothing is known yet: nothing is touched
+	case step.Snapshot:
+		m.onSnapshot(now, ev)
+	case step.PortChanged:
+		m.onPort(now, ev.PortState)
+	case step.AddressChanged:
+		m.onAddress(now, ev)
+	case step.RouteChanged:
+		m.onRoute(now, ev.RouteState)
+	case step.NeighborChanged:
+		m.onNeighbor(now, ev.NeighborState)
+	case step.ARPSeen:
+		m.onARP(now, ev)
+	case step.RARPSeen:
+		m.onRARP(now, ev)
+	case step.DataSeen:
+		m.onData(now, ev)
+	case step.SessionChanged:
+		m.onSession(now, ev)
+	case step.PathsChanged:
+		m.onPaths(now, ev)
+	case step.EndOfRIB:
+		m.onEndOfRIB(now, ev)
+	case step.TimerFired:
+		m.onTimer(now, ev.Timer)
+	case step.Applied:
+		m.onApplied(now, ev.Want)
+	case step.Failed:
+		m.onFailed(now, ev)
+	}
+	m.pace(now)
+	return m.out
+}
+
+func (m *Machine) onTimer(now model.Instant, t step.Timer) {
+	switch t.Kind {
+	case timerHosts:
+		m.isArmed = false // pace does the work
+	case timerUplink:
+		if u, ok := m.ports[t.Port].(*uplink); ok {
+			m.probeUplink(now, u)
+		}
+	case timerSoft:
+		if u, ok := m.ports[t.Port].(*uplink); ok {
+			m.onGraceOver(now, u)
+		}
+	case timerOpen:
+		if i := int(t.ID) - 1; i >= 0 && i < len(m.groups) {
+			m.onOpenTimer(now, m.groups[i])
+		}
+	}
+}
+
+// pace lets the host table do what is due and keeps its one timer.
+func (m *Machine) pace(now model.Instant) {
+	m.change(now, m.hosts.Tick(now.Mono), 0)
+	at, any := m.hosts.Next()
+	switch {
+	case any && (!m.isArmed || at != m.armed):
+		m.armed, m.isArmed = at, true
+		m.emit(step.Arm{Timer: hostsTimer(), At: at})
+	case !any && m.isArmed:
+		m.isArmed = false
+		m.emit(step.Disarm{Timer: hostsTimer()})
+	}
+}
+
+func (m *Machine) emit(e step.Effect) { m.out = append(m.out, e) }
+
+// want asks for something, and lets the ledger wait for its outcome.
+func (m *Machine) want(w step.Want) {
+	m.ledger.asked(w)
+	m.out = append(m.out, w)
+}
+
+func (m *Machine) newCause() step.Cause {
+	m.causes++
+	return m.causes
+}
+
+// down finds a downlink by name.
+func (m *Machine) down(p model.Port) *downlink {
+	d, _ := m.ports[p].(*downlink)
+	return d
+}
+
+// uplinkOf finds the uplink to a BGP peer.
+func (m *Machine) uplinkOf(peer netip.Addr) *uplink {
+	for _, u := range m.ups {
+		if u.Neighbor == peer {
+			return u
+		}
+	}
+	return nil
+}

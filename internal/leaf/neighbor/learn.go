@@ -1,0 +1,246 @@
+package neighbor
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"peerless/internal/model"
+)
+
+// Every method that learns returns what is to be done; the slice is valid until the next call.
+
+// Hear tells that a host sent ARP on a port; announced means gratuitous ARP. A refresh of what is known costs nothing and asks
+// for nothing.
+func (t *Table) Hear(now time.Duration, port model.Port, addr netip.Addr, mac model.MAC, announced bool) []Change {
+	t.out = t.out[:0]
+	e := t.entries[place{port, addr}]
+	if e != nil && e.State == Local && e.MAC == mac {
+		e.Heard = now
+		e.det.Heard()
+		return nil
+	}
+	p := t.ports[port]
+	if !p.serving {
+		t.remember(now, p, addr, mac, FromARP)
+		return t.out
+	}
+	if t.refuse(now, p, e, addr, mac) {
+		return t.out
+	}
+	old := t.holder[addr]
+	e = t.ensure(p, addr)
+	if !e.State.Installed() && !e.Static {
+		e.Source = FromARP
+	}
+	changed := e.State.Advertised() && e.MAC != mac
+	t.setMAC(e, mac)
+	e.Heard = now
+	e.det.Heard()
+	if changed {
+		t.emit(Rewrite, e, "its MAC changed")
+	}
+	ev := Heard
+	if announced {
+		ev = Announced
+	}
+	if old != nil && old != e {
+		t.depart(now, old, e, ev)
+		return t.out
+	}
+	t.apply(now, e, ev, "heard by ARP")
+	return t.out
+}
+
+// depart moves a host from one port of this leaf to another: one Move instead of an installation and a removal.
+func (t *Table) depart(now time.Duration, old, e *entry, ev Event) {
+	t.apply(now, old, Elsewhere, "")
+	at := len(t.out)
+	t.apply(now, e, ev, "heard on another port")
+	for i := at; i < len(t.out); i++ {
+		if t.out[i].Do == Install {
+			t.out[i].Do, t.out[i].From = Move, old.Port
+		}
+	}
+}
+
+// refuse says whether a speaker is not to be believed, and reports it once.
+func (t *Table) refuse(now time.Duration, p *portTable, e *entry, addr netip.Addr, mac model.MAC) bool {
+	old := t.holder[addr]
+	switch {
+	case e != nil && e.bound && e.MAC != mac:
+		t.report(e, Conflict, "another MAC claims an address that the config binds: "+mac.String())
+		return true
+	case old != nil && old != e && old.bound:
+		t.report(old, Conflict, "heard on port "+string(p.name)+", but the config binds it elsewhere")
+		return true
+	case (e == nil || !e.State.Installed()) && p.held >= p.max:
+		if !p.full {
+			p.full = true
+			t.out = append(t.out, Change{Do: Full, Host: Host{Port: p.name, Addr: addr, MAC: mac}, Why: "the port holds as many hosts as it may"})
+		}
+		return true
+	case old != nil && old != e:
+		return t.unstable(now, old)
+	}
+	return false
+}
+
+func (t *Table) report(e *entry, do Do, why string) {
+	if !e.told {
+		e.told = true
+		t.emit(do, e, why)
+	}
+}
+
+// unstable counts moves of an address between our ports and says whether it moves too often to be followed.
+func (t *Table) unstable(now time.Duration, old *entry) bool {
+	if len(t.moved) > maxMoved {
+		clear(t.moved)
+	}
+	m := t.moved[old.Addr]
+	if m == nil || now-m.since > flapWindow {
+		m = &moves{since: now}
+		t.moved[old.Addr] = m
+	}
+	m.count++
+	if m.count <= flapMoves {
+		return false
+	}
+	if !m.told {
+		m.told = true
+		t.emit(Unstable, old, "it moves between ports too often: two hosts with one address?")
+	}
+	return true
+}
+
+// Hint tells that an address may be behind a port: probe it, install nothing. A zero MAC is unknown.
+func (t *Table) Hint(now time.Duration, port model.Port, addr netip.Addr, mac model.MAC, from Source) []Change {
+	t.out = t.out[:0]
+	t.remember(now, t.ports[port], addr, mac, from)
+	return t.out
+}
+
+func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac model.MAC, from Source) {
+	e := t.entries[place{p.name, addr}]
+	switch {
+	case e == nil:
+		if len(p.list)-p.held >= p.max {
+			return // a flood of hints must not cost memory
+		}
+		e = t.ensure(p, addr)
+		e.Source = from
+	case e.State.Installed():
+		return
+	case now < e.asked+t.patience(from):
+		return // asked just now
+	}
+	if !mac.IsZero() && !e.bound {
+		t.setMAC(e, mac)
+	}
+	until := now + t.lifetime(from)
+	if e.State == Target {
+		until = max(until, e.until)
+	}
+	t.apply(now, e, Hinted, "")
+	e.until = until
+	if !p.serving {
+		t.rest(now, e)
+	}
+}
+
+// patience is how long after a probe another hint of the same address is ignored.
+func (t *Table) patience(from Source) time.Duration {
+	if from == FromData || from == FromKernel {
+		return t.cfg.Interval
+	}
+	return doubtProbe
+}
+
+// lifetime is how long a hint is worth probing. What was only glimpsed is asked a few times; what a server is known to own is
+// remembered.
+func (t *Table) lifetime(from Source) time.Duration {
+	switch from {
+	case FromData, FromKernel:
+		return min(t.cfg.Remember, time.Duration(max(1, t.cfg.Multiplier))*t.cfg.Interval)
+	case FromARP, FromRARP, FromStatic, FromFeed, FromRestart:
+	}
+	return t.cfg.Remember
+}
+
+// RARP tells that a MAC announced itself on a port without an address: every address known for it, on any port, is probed
+// on this one.
+func (t *Table) RARP(now time.Duration, port model.Port, mac model.MAC) []Change {
+	t.out = t.out[:0]
+	addrs := make([]netip.Addr, 0, len(t.byMAC[mac]))
+	for _, e := range t.byMAC[mac] {
+		addrs = append(addrs, e.Addr)
+	}
+	slices.SortFunc(addrs, netip.Addr.Compare)
+	for _, a := range slices.Compact(addrs) {
+		t.remember(now, t.ports[port], a, mac, FromRARP)
+	}
+	return t.out
+}
+
+// Adopt tells that the kernel holds a host as ours after a restart.
+func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac model.MAC) []Change {
+	t.out = t.out[:0]
+	p := t.ports[port]
+	if t.holder[addr] != nil || p.held >= p.max || !p.serving {
+		return nil
+	}
+	e := t.ensure(p, addr)
+	if e.bound && e.MAC != mac {
+		return nil
+	}
+	if !e.Static {
+		e.Source = FromRestart
+	}
+	t.setMAC(e, mac)
+	t.apply(now, e, Adopted, "found in the kernel after a restart")
+	return t.out
+}
+
+// Doubt tells that another leaf has a newer claim to an address.
+func (t *Table) Doubt(now time.Duration, addr netip.Addr) []Change {
+	t.out = t.out[:0]
+	if e := t.holder[addr]; e != nil {
+		t.apply(now, e, Doubted, "another leaf has a newer claim")
+	}
+	return t.out
+}
+
+// Start tells that a port serves: what is bound to it is installed, and everything remembered there is probed at once.
+func (t *Table) Start(now time.Duration, port model.Port) []Change {
+	t.out = t.out[:0]
+	p := t.ports[port]
+	p.serving = true
+	for _, e := range t.sorted(p) {
+		if e.State != Target {
+			continue
+		}
+		if e.bound && t.holder[e.Addr] == nil && p.held < p.max {
+			t.apply(now, e, Bound, "bound by config")
+			continue
+		}
+		t.sched.at(e, now)
+	}
+	return t.out
+}
+
+// Stop tells that a port no longer serves: first every withdrawal, then every removal. The hosts are remembered.
+func (t *Table) Stop(now time.Duration, port model.Port) []Change {
+	t.out = t.out[:0]
+	p := t.ports[port]
+	p.serving = false
+	for _, e := range t.sorted(p) {
+		if e.State == Target {
+			t.rest(now, e)
+			continue
+		}
+		t.apply(now, e, Stopped, "")
+	}
+	slices.SortStableFunc(t.out, func(a, b Change) int { return int(a.Do) - int(b.Do) }) // Withdraw < Remove
+	return t.out
+}

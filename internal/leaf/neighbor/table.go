@@ -1,0 +1,228 @@
+// Package neighbor decides which hosts sit behind which port of a leaf and how fresh they are: learning, probing, ageing,
+// moves and limits.
+//
+// It never decides what is advertised or with which stamp, never does I/O and holds no clock: it returns changes, and the
+// leaf turns them into effects.
+package neighbor
+
+import (
+	"net/netip"
+	"slices"
+	"time"
+
+	"peerless/internal/liveness"
+	"peerless/internal/model"
+)
+
+// doubtProbe paces the probes of a doubted host, and doubtFor is how long it must go on answering to be called a duplicate.
+// A server that returns to its primary announces itself there some milliseconds before it switches: answers from that
+// while prove nothing.
+const (
+	doubtProbe      = 20 * time.Millisecond
+	doubtMultiplier = 3
+	doubtFor        = 400 * time.Millisecond
+)
+
+// A host that moved between our ports more than flapMoves times within flapWindow is held where it is for as long.
+const (
+	flapMoves  = 5
+	flapWindow = 10 * time.Second
+	maxMoved   = 4096 // addresses whose moves are counted; beyond it the counts start anew
+)
+
+// pauseSlack is how late a timer may be before it counts as a pause of ours.
+const pauseSlack = 100 * time.Millisecond
+
+// Source says how an address became known.
+type Source string
+
+// Sources.
+const (
+	FromARP     Source = "arp"
+	FromRARP    Source = "rarp"
+	FromData    Source = "data"
+	FromKernel  Source = "kernel"
+	FromStatic  Source = "static"
+	FromFeed    Source = "feed"
+	FromRestart Source = "restart"
+)
+
+// Config is what the table is told.
+type Config struct {
+	Interval   time.Duration // between two probes of a host
+	Multiplier int
+	Drain      time.Duration
+	Remember   time.Duration
+}
+
+// Host is one address on one port.
+type Host struct {
+	Port   model.Port
+	Addr   netip.Addr
+	MAC    model.MAC // zero: unknown
+	State  State
+	Source Source
+	Static bool          // bound to the port by config
+	Since  time.Duration // when it entered its state
+	Heard  time.Duration // when it last spoke on this port; zero: never
+	Missed int           // probes without an answer in a row
+}
+
+// Change is one thing that the leaf has to do, in order.
+type Change struct {
+	Do   Do
+	Host Host       // as it is now
+	From model.Port // Move: the port it left
+	Why  string
+}
+
+type entry struct {
+	Host
+	bound   bool // static with a MAC: silence does not remove it
+	told    bool // a conflict or a duplicate was reported
+	det     liveness.Detector
+	until   time.Duration // Target: forgotten then; Suspect: doubted until then
+	asked   time.Duration // when the newest probe left
+	due     time.Duration
+	serial  uint64
+	pos     int  // in the heap; -1: not in it
+	waiting bool // in line for a probe
+}
+
+type portTable struct {
+	name    model.Port
+	max     int
+	serving bool
+	held    int // installed entries
+	full    bool
+	list    []*entry
+}
+
+type place struct {
+	port model.Port
+	addr netip.Addr
+}
+
+type moves struct {
+	count int
+	since time.Duration
+	told  bool
+}
+
+// Table holds every host of a leaf. Build it with New.
+type Table struct {
+	cfg     Config
+	ports   map[model.Port]*portTable
+	entries map[place]*entry
+	holder  map[netip.Addr]*entry // the installed one
+	byMAC   map[model.MAC][]*entry
+	moved   map[netip.Addr]*moves
+	sched   schedule
+	pause   liveness.Pause
+	out     []Change
+}
+
+// New makes an empty table.
+func New(cfg Config) *Table {
+	return &Table{
+		cfg: cfg, ports: map[model.Port]*portTable{}, entries: map[place]*entry{}, holder: map[netip.Addr]*entry{},
+		byMAC: map[model.MAC][]*entry{}, moved: map[netip.Addr]*moves{}, pause: liveness.Pause{Slack: pauseSlack},
+	}
+}
+
+// AddPort makes a port known, with the number of hosts it may hold.
+func (t *Table) AddPort(port model.Port, maxHosts int) {
+	t.ports[port] = &portTable{name: port, max: maxHosts}
+}
+
+// AddStatic binds a host to a port. Without a MAC it is a probe target for ever, and learned when it answers.
+func (t *Table) AddStatic(h model.HostRoute) {
+	e := t.ensure(t.ports[h.Port], h.Addr)
+	e.Static, e.bound, e.Source = true, !h.MAC.IsZero(), FromStatic
+	t.setMAC(e, h.MAC)
+	e.State = Target
+}
+
+// ensure finds or makes the entry of an address on a port.
+func (t *Table) ensure(p *portTable, addr netip.Addr) *entry {
+	at := place{p.name, addr}
+	e := t.entries[at]
+	if e == nil {
+		e = &entry{Host: Host{Port: p.name, Addr: addr}, pos: -1}
+		t.entries[at] = e
+		p.list = append(p.list, e)
+	}
+	return e
+}
+
+// forget takes an entry out of every index.
+func (t *Table) forget(e *entry) {
+	t.sched.drop(e)
+	t.setMAC(e, model.MAC{})
+	delete(t.entries, place{e.Port, e.Addr})
+	p := t.ports[e.Port]
+	if i := slices.Index(p.list, e); i >= 0 {
+		p.list = slices.Delete(p.list, i, i+1)
+	}
+}
+
+func (t *Table) setMAC(e *entry, mac model.MAC) {
+	if e.MAC == mac {
+		return
+	}
+	if !e.MAC.IsZero() {
+		rest := slices.DeleteFunc(t.byMAC[e.MAC], func(o *entry) bool { return o == e })
+		if len(rest) == 0 {
+			delete(t.byMAC, e.MAC)
+		} else {
+			t.byMAC[e.MAC] = rest
+		}
+	}
+	e.MAC = mac
+	if !mac.IsZero() {
+		t.byMAC[mac] = append(t.byMAC[mac], e)
+	}
+}
+
+func (t *Table) emit(do Do, e *entry, why string) {
+	h := e.Host
+	h.Missed = e.det.Missed()
+	t.out = append(t.out, Change{Do: do, Host: h, Why: why})
+}
+
+// Holder is the host that is installed for an address.
+func (t *Table) Holder(addr netip.Addr) (Host, bool) {
+	e := t.holder[addr]
+	if e == nil {
+		return Host{}, false
+	}
+	return e.Host, true
+}
+
+// Known reports whether the address is known on the port, be it only as a target.
+func (t *Table) Known(port model.Port, addr netip.Addr) bool {
+	return t.entries[place{port, addr}] != nil
+}
+
+// Count is the number of hosts installed on a port.
+func (t *Table) Count(port model.Port) int { return t.ports[port].held }
+
+// Hosts lists everything known on a port, by address.
+func (t *Table) Hosts(port model.Port) []Host {
+	list := t.sorted(t.ports[port])
+	hosts := make([]Host, len(list))
+	for i, e := range list {
+		hosts[i] = e.Host
+		hosts[i].Missed = e.det.Missed()
+	}
+	return hosts
+}
+
+func (t *Table) sorted(p *portTable) []*entry {
+	list := slices.Clone(p.list)
+	slices.SortFunc(list, func(a, b *entry) int { return a.Addr.Compare(b.Addr) })
+	return list
+}
+
+// Next is when Tick has something to do.
+func (t *Table) Next() (time.Duration, bool) { return t.sched.next() }

@@ -1,0 +1,100 @@
+package neighbor
+
+import "time"
+
+// Tick does what is due: probes within the pace, verdicts, ends of drains, forgetting. It is cheap when nothing is due.
+func (t *Table) Tick(now time.Duration) []Change {
+	t.out = t.out[:0]
+	due, any := t.sched.next()
+	if !any || due > now {
+		return nil
+	}
+	t.pause.Fired(now, due)
+	for e := t.sched.due(now); e != nil; e = t.sched.due(now) {
+		t.ripen(now, e)
+	}
+	for e := t.sched.turn(now); e != nil; e = t.sched.turn(now) {
+		t.probe(now, e)
+	}
+	return t.out
+}
+
+// ripen decides what an entry whose time has come needs.
+func (t *Table) ripen(now time.Duration, e *entry) {
+	switch e.State {
+	case Draining:
+		t.apply(now, e, Expired, "drained")
+	case Target:
+		switch {
+		case !e.Static && now >= e.until:
+			t.apply(now, e, Expired, "")
+		case t.ports[e.Port].serving:
+			t.sched.enqueue(e)
+		case !e.Static:
+			t.sched.at(e, e.until)
+		}
+	case Inherited, Local:
+		if fresh := e.Heard + t.cfg.Interval; e.Heard > 0 && fresh > now {
+			t.sched.at(e, fresh) // it speaks by itself: no probe needed
+			return
+		}
+		t.sched.enqueue(e)
+	case Suspect:
+		t.sched.enqueue(e)
+	case Absent, states:
+	}
+}
+
+// probe draws the verdict on the probe before and sends the next one.
+func (t *Table) probe(now time.Duration, e *entry) {
+	e.det.Excuse(t.pause.Until())
+	silent := e.det.Probe(now)
+	switch e.State {
+	case Suspect:
+		if silent {
+			t.apply(now, e, Fell, "silent, and another leaf has a newer claim")
+			return
+		}
+		if now >= e.until && e.det.Missed() == 0 && e.Heard >= e.Since {
+			t.stand(now, e)
+			return
+		}
+		t.ask(now, e, "another leaf has a newer claim")
+		t.sched.at(e, now+doubtProbe)
+		return
+	case Inherited, Local:
+		if silent && !e.bound {
+			t.apply(now, e, Fell, "silent to probes")
+			return
+		}
+	case Target, Absent, Draining, states:
+	}
+	t.ask(now, e, askWhy(e.State))
+	t.sched.at(e, t.sched.later(now, t.cfg.Interval))
+}
+
+// stand ends a doubt in the host's favour.
+func (t *Table) stand(now time.Duration, e *entry) {
+	at := len(t.out)
+	t.apply(now, e, Stood, "it answers here, and another leaf claims it too")
+	if e.told {
+		t.out = t.out[:at]
+	}
+	e.told = true
+}
+
+func (t *Table) ask(now time.Duration, e *entry, why string) {
+	e.asked = now
+	t.emit(Ask, e, why)
+}
+
+func askWhy(s State) string {
+	switch s {
+	case Target:
+		return "remembered here"
+	case Inherited:
+		return "not verified"
+	case Absent, Local, Suspect, Draining, states:
+	}
+	return "still there?"
+}

@@ -1,0 +1,109 @@
+package leaf
+
+import (
+	"fmt"
+	"net/netip"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// mainTable is the number of the kernel's main routing table.
+const mainTable = 254
+
+// firstRule is the priority of the first rule that keeps traffic from going up again.
+const firstRule = 1000
+
+func (m *Machine) virtualMAC() model.MAC {
+	if len(m.cfg.Subnets) == 0 {
+		return model.MAC{}
+	}
+	return m.cfg.Subnets[0].MAC
+}
+
+// isGateway reports whether an address is a gateway address of ours.
+func (m *Machine) isGateway(a netip.Addr) bool {
+	for _, s := range m.cfg.Subnets {
+		if s.Gateway == a {
+			return true
+		}
+	}
+	return false
+}
+
+func (m *Machine) sysctl(path, value, why string) {
+	m.want(step.Want{Object: step.Sysctl{Path: path, Value: value}, Why: why})
+}
+
+// setupGlobal asks for what concerns the whole node.
+func (m *Machine) setupGlobal() {
+	m.sysctl("net/ipv4/ip_forward", "1", "a leaf routes")
+	m.sysctl("net/ipv4/conf/all/rp_filter", "0", "replies may leave by another port")
+	m.sysctl("net/ipv4/conf/all/send_redirects", "0", "hosts reach each other through the leaf")
+	for _, r := range m.wantedRules() {
+		m.want(step.Want{Object: r, Why: "what came down never goes up again"})
+	}
+}
+
+// wantedRules: traffic that enters by an uplink for a served subnet finds a local host or is dropped without a word; an ICMP
+// error would abort connections that are about to be repaired.
+func (m *Machine) wantedRules() []step.Rule {
+	var rules []step.Rule
+	for _, u := range m.cfg.Uplinks {
+		for _, s := range m.cfg.Subnets {
+			p := firstRule + uint32(len(rules))
+			to := s.Prefix.Masked()
+			rules = append(rules,
+				step.Rule{Priority: p, IIF: u.Port, To: to, Table: mainTable, SuppressPrefixLen: to.Bits()},
+				step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Blackhole: true})
+		}
+	}
+	return rules
+}
+
+// setupUplink asks for what an uplink port needs; again whenever the port came up or was created.
+func (m *Machine) setupUplink(u *uplink) {
+	conf := "net/ipv4/conf/" + string(u.Port) + "/"
+	m.sysctl(conf+"rp_filter", "0", "replies may leave by another port")
+	m.sysctl(conf+"send_redirects", "0", "hosts reach each other through the leaf")
+	m.sysctl(conf+"ignore_routes_with_linkdown", "1", "the kernel skips a dead uplink by itself")
+	m.want(step.Want{Object: step.Listen{Port: u.Port}, Why: "signs of life of the gateway"})
+}
+
+// setupDownlink asks for what a downlink needs; again whenever it came up, since closing it erased all of it silently.
+func (m *Machine) setupDownlink(d *downlink) {
+	conf := "net/ipv4/conf/" + string(d.Port) + "/"
+	m.setupMAC(d, "the same on both leaves")
+	m.setupAddresses(d, "the same on both leaves")
+	d.listen = step.Listen{}
+	m.listen(d)
+	m.sysctl(conf+"rp_filter", "0", "replies may leave by another port")
+	m.sysctl(conf+"send_redirects", "0", "hosts reach each other through the leaf")
+	m.sysctl(conf+"arp_ignore", "1", "the kernel answers for the gateway address only")
+	m.sysctl(conf+"arp_filter", "0", "the kernel answers on every downlink")
+	m.sysctl(conf+"proxy_arp", "0", "the kernel's would answer a host's own announcement")
+}
+
+func (m *Machine) setupMAC(d *downlink, why string) {
+	m.want(step.Want{Object: step.HardwareAddress{Port: d.Port, MAC: m.virtualMAC()}, Why: "virtual MAC: " + why})
+}
+
+func (m *Machine) setupAddresses(d *downlink, why string) {
+	for _, s := range m.cfg.Subnets {
+		p := netip.PrefixFrom(s.Gateway, s.Gateway.BitLen())
+		m.want(step.Want{Object: step.Address{Port: d.Port, Prefix: p, NoPrefixRoute: true}, Why: "gateway address: " + why})
+	}
+}
+
+// listen asks for a port's frames: all data while no host is known there, since the first packet of a silent host counts.
+func (m *Machine) listen(d *downlink) {
+	l := step.Listen{Port: d.Port, Sampling: step.SampleAll}
+	if m.hosts.Count(d.Port) > 0 {
+		l.Sampling = step.SampleFew
+	}
+	if l == d.listen {
+		return
+	}
+	d.listen = l
+	m.want(step.Want{Object: l, Why: fmt.Sprintf("%s known there", plural(m.hosts.Count(d.Port), "host"))})
+}

@@ -1,0 +1,47 @@
+package leaf
+
+import "peerless/internal/step"
+
+// What a leaf's notes are about: the slugs of `show events`.
+const (
+	notePortDown       = "port-down"        // detect: a downlink lost its carrier, or the operator closed it
+	notePortUp         = "port-up"          // a downlink serves again
+	notePortMissing    = "port-missing"     // a configured device does not exist
+	notePortClosed     = "port-closed"      // close: our closing of one downlink is verified
+	notePortOpened     = "port-opened"      // open: our opening of one downlink is applied
+	notePortOperator   = "port-operator"    // the operator closed a downlink: we never open it
+	notePortReclosed   = "port-reclosed"    // the operator opened a port that we hold closed; closed again, once
+	notePortYielded    = "port-yielded"     // he opened it again: left open, though the leaf cannot forward
+	noteCloseFailed    = "close-failed"     // a downlink could not be closed
+	noteHostLearned    = "host-learned"     // learn: a host arrived on a downlink
+	noteHostMoved      = "host-moved"       // learn: a host moved between our downlinks, or changed its MAC
+	noteHostGone       = "host-gone"        // detect: a host is withdrawn
+	noteHostAdopted    = "host-adopted"     // after a restart, the kernel's word is taken until the host is probed
+	noteHostVerified   = "host-verified"    // an inherited claim is confirmed
+	noteHostLimit      = "host-limit"       // a downlink holds as many hosts as it may
+	noteHostUnstable   = "host-unstable"    // a host moves between our ports too often to be followed
+	noteDuplicate      = "duplicate"        // one address on two leaves
+	noteConflict       = "conflict"         // an address bound by config is used by another port or MAC
+	noteGatewayClaimed = "gateway-claimed"  // a host uses the gateway's address
+	noteLoop           = "loop"             // our virtual MAC comes back by a downlink: the server bridges its links
+	noteMalformed      = "malformed"        // senders that cannot be hosts
+	noteUplinkDown     = "uplink-down"      // detect: an uplink became unusable
+	noteUplinkUp       = "uplink-up"        // an uplink became usable
+	noteUplinkSoft     = "uplink-soft"      // its routing session ended by soft evidence: paths are kept
+	noteLinkageClosed  = "linkage-closed"   // a group closes its downlinks
+	noteLinkageWaiting = "linkage-waiting"  // uplinks are back; the downlinks wait until the leaf can forward
+	noteLinkageOpen    = "linkage-open"     // every downlink of a group is open again
+	noteAdvertised     = "hosts-advertised" // advertise: every host of the cause is advertised
+	noteWithdrawn      = "hosts-withdrawn"  // withdraw: every host of the cause is withdrawn
+	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
+)
+
+// Timers of the machine.
+const (
+	timerHosts  = "hosts"  // the one timer of all hosts: probes, verdicts, drains, forgetting
+	timerUplink = "uplink" // by port: the next ARP probe of a gateway
+	timerSoft   = "soft"   // by port: the graceful-restart time of an uplink is over
+	timerOpen   = "open"   // by group number: readiness or the next downlink to open
+)
+
+func hostsTimer() step.Timer { return step.Timer{Kind: timerHosts} }

@@ -1,0 +1,190 @@
+package leaf
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"peerless/internal/claim"
+	"peerless/internal/leaf/linkage"
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// View is what `peerless show` prints. Ports, groups and sessions come in config order, hosts by address.
+func (m *Machine) View(now model.Instant) step.View {
+	v := step.View{Role: "leaf", Name: m.cfg.Name,
+		Ports: []step.PortRow{}, Hosts: []step.HostRow{}, Linkage: []step.LinkageRow{}, Mapping: []step.MappingRow{},
+		Sessions: []step.SessionRow{}}
+	for _, u := range m.ups {
+		v.Ports = append(v.Ports, u.row(now))
+		v.Sessions = append(v.Sessions, u.sessionRow(now))
+	}
+	for _, d := range m.downs {
+		v.Ports = append(v.Ports, m.portRow(now, d))
+		v.Mapping = append(v.Mapping, m.mappingRow(d))
+		for _, h := range m.hosts.Hosts(d.Port) {
+			v.Hosts = append(v.Hosts, m.hostRow(now, d, h))
+		}
+	}
+	slices.SortStableFunc(v.Hosts, func(a, b step.HostRow) int { return a.Addr.Compare(b.Addr) })
+	for _, g := range m.groups {
+		v.Linkage = append(v.Linkage, g.row(now))
+	}
+	return v
+}
+
+func stateWord(s step.PortState) string {
+	switch {
+	case !s.Present:
+		return "missing"
+	case s.Up():
+		return "up"
+	}
+	return "down"
+}
+
+func ago(now model.Instant, since time.Duration) string {
+	return (now.Mono - since).Round(100 * time.Millisecond).String()
+}
+
+func (u *uplink) row(now model.Instant) step.PortRow {
+	r := step.PortRow{Port: u.Port, Use: "uplink", State: stateWord(u.state), Admin: u.state.AdminUp, Carrier: u.state.Carrier, Active: u.usable}
+	switch {
+	case u.usable && u.Soft:
+		r.Why = "usable, but the routing session is down (" + u.sessionWhy + "): paths are kept for the graceful-restart time"
+	case u.usable && u.Default == linkage.InheritedDefault:
+		r.Why = "usable: default route kept from before a restart, not confirmed by the gateway yet"
+	case u.usable:
+		r.Why = "usable: carrier, default route and gateway " + u.Neighbor.String() + " are there"
+	default:
+		r.Why = "unusable: " + u.why
+	}
+	if u.since != 0 {
+		r.Why += ", for " + ago(now, u.since)
+	}
+	return r
+}
+
+func (u *uplink) sessionRow(now model.Instant) step.SessionRow {
+	r := step.SessionRow{Peer: u.Neighbor.String(), Name: string(u.Port), AS: u.as, Port: u.Port, State: "down", Received: len(u.paths), Why: u.sessionWhy}
+	switch {
+	case u.session:
+		r.State = "up"
+	case u.Soft:
+		r.State = "stale"
+	}
+	if u.sessionAt != 0 {
+		r.SinceMs = (now.Mono - u.sessionAt).Milliseconds()
+	}
+	return r
+}
+
+func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
+	state, _, why := d.condition()
+	r := step.PortRow{Port: d.Port, Use: "downlink", State: stateWord(d.state), Admin: d.state.AdminUp, Carrier: d.state.Carrier,
+		Active: d.serving, Attachment: d.ID, ServerPort: d.ServerPort, Role: d.Role.String(), Hosts: m.hosts.Count(d.Port), Why: why}
+	switch {
+	case d.gate.Ours():
+		r.State, r.ClosedBy = "closed", "peerless"
+	case d.gate.State == linkage.Off || d.state.Present && !d.state.AdminUp && state == claim.Down:
+		r.State, r.ClosedBy = "closed", "operator"
+	}
+	if d.gate.State == linkage.Closing {
+		r.Why += " (closing is not verified yet)"
+	}
+	if d.since != 0 {
+		r.Why += ", for " + ago(now, d.since)
+	}
+	if d.gate.Ours() {
+		r.Why += "; " + d.group.opensWhen()
+	}
+	if d.refused > 0 {
+		r.Why += fmt.Sprintf("; %s refused as hosts", plural(d.refused, "sender"))
+	}
+	return r
+}
+
+// opensWhen says what a closed group is waiting for.
+func (g *group) opensWhen() string {
+	switch g.State {
+	case linkage.Shutdown:
+		return fmt.Sprintf("opens when %s of %d can be used again", plural(max(1, g.MinUplinks), "uplink"), len(g.ups))
+	case linkage.Waiting, linkage.Opening:
+		return "opens soon: " + g.why
+	case linkage.Starting, linkage.Linked:
+	}
+	return "opens with its group"
+}
+
+func (m *Machine) hostRow(now model.Instant, d *downlink, h neighbor.Host) step.HostRow {
+	r := step.HostRow{Addr: h.Addr, Port: h.Port, Leaf: m.cfg.Name, Attachment: d.ID, ServerPort: d.ServerPort, Role: d.Role.String(),
+		State: h.State.String(), Learned: string(h.Source), AgeMs: (now.Mono - h.Since).Milliseconds()}
+	if !h.MAC.IsZero() {
+		r.MAC = h.MAC.String()
+	}
+	if h.State.Advertised() {
+		stamp, ok := m.book.Stamp(h.Addr)
+		r.Advertised, r.Stamp = ok, uint64(stamp)
+	}
+	switch h.State {
+	case neighbor.Target:
+		r.Why = "not here now; probed in case it comes"
+	case neighbor.Inherited:
+		r.Why = "taken over from before a restart; not verified yet"
+		if h.Static {
+			r.Why = "bound to the port by config"
+		}
+	case neighbor.Local:
+		r.Why = "it spoke ARP on this port " + ago(now, h.Heard) + " ago"
+		if h.Missed > 0 {
+			r.Why += ", " + plural(h.Missed, "probe") + " unanswered since"
+		}
+	case neighbor.Suspect:
+		r.Why = "another leaf has a newer claim: being probed"
+	case neighbor.Draining:
+		r.Why = "withdrawn; the route stays until the gateway has moved its traffic"
+	case neighbor.Absent:
+	}
+	return r
+}
+
+func (g *group) row(now model.Instant) step.LinkageRow {
+	r := step.LinkageRow{Group: g.Name, State: g.State.String(), Uplinks: slices.Clone(g.Group.Uplinks), MinUplinks: max(1, g.MinUplinks),
+		Downlinks: slices.Clone(g.Group.Downlinks), ClosedByUs: []model.Port{}, OperatorOff: []model.Port{}, Why: g.why}
+	r.UplinksUp, _, _ = g.count()
+	for _, p := range g.downs {
+		switch {
+		case p.gate.Ours():
+			r.ClosedByUs = append(r.ClosedByUs, p.Port)
+		case p.gate.State == linkage.Off:
+			r.OperatorOff = append(r.OperatorOff, p.Port)
+		}
+	}
+	if g.since != 0 {
+		r.Why += ", for " + ago(now, g.since)
+	}
+	if g.State == linkage.Shutdown {
+		r.Why += "; " + g.opensWhen()
+	}
+	return r
+}
+
+func (m *Machine) mappingRow(d *downlink) step.MappingRow {
+	said := m.book.Said(d.Port)
+	r := step.MappingRow{Leaf: m.cfg.Name, LeafPort: string(d.Port), Attachment: d.ID, ServerPort: d.ServerPort, Role: d.Role.String(),
+		Uplink: "down", Downlink: said.State.String(), Hosts: nil, Why: said.Reason.String()}
+	for _, u := range m.ups {
+		if u.usable && (d.group == nil || slices.Contains(d.group.ups, u)) {
+			r.Uplink = "up"
+		}
+	}
+	for _, h := range m.hosts.Hosts(d.Port) {
+		if h.State.Advertised() {
+			r.Hosts = append(r.Hosts, h.Addr)
+		}
+	}
+	r.Active = len(r.Hosts) > 0
+	return r
+}
