@@ -79,7 +79,7 @@ func (s *Server) Serve(ctx context.Context) error {
 		if s.http.Shutdown(stop) != nil {
 			_ = s.http.Close()
 		}
-		<-done
+		err = <-done
 	case err = <-done:
 	}
 	s.remove()

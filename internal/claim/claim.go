@@ -23,7 +23,7 @@ const (
 )
 
 // Stamp is a hybrid logical time in milliseconds: the newest attachment of a host wins, whatever the clocks say
-//. Zero is older than every stamp.
+// . Zero is older than every stamp.
 type Stamp uint64
 
 // buildEpochMs is 2026-01-01T00:00:00Z. A wall clock before it is wrong and is never used.

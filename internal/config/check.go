@@ -97,9 +97,9 @@ func short(v time.Duration) string {
 	return s
 }
 
-func (d *decoder) count(path string, value, least, most int) {
-	if d.ok(path) && (value < least || value > most) {
-		d.wrong(path, fmt.Sprintf("%s: %d is out of bounds", path, value), fmt.Sprintf("use a number from %d to %d", least, most))
+func (d *decoder) count(path string, value, most int) {
+	if d.ok(path) && (value < 1 || value > most) {
+		d.wrong(path, fmt.Sprintf("%s: %d is out of bounds", path, value), fmt.Sprintf("use a number from 1 to %d", most))
 	}
 }
 

@@ -28,7 +28,7 @@ func (d *decoder) checkGateway(c *Gateway) {
 	d.checkServerPorts(c)
 	d.checkPeer(c, ports)
 	d.checkGatewayHosts(c, subnets)
-	d.count("max-hosts", c.MaxHosts, 1, 1<<20)
+	d.count("max-hosts", c.MaxHosts, 1<<20)
 	// 0 and 253 to 255 are the kernel's own tables; a hundred numbers from the base are ours.
 	if d.ok("table-base") && (c.TableBase < 256 || c.TableBase > 1<<31) {
 		d.wrong("table-base", fmt.Sprintf("table-base: %d is out of bounds", c.TableBase), fmt.Sprintf("use a number from 256 to %d; a hundred tables from it on are used", 1<<31))

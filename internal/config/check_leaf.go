@@ -83,7 +83,7 @@ func (d *decoder) checkDownlinks(c *Leaf, ports places) {
 		d.label(path+".server-port", l.ServerPort)
 		d.once(names, path+".server-port", fmt.Sprintf("server port %q", l.ServerPort), "a server port hangs on one port of this leaf")
 		d.oneOf(path+".role", l.Role, rolePrimary, roleBackup)
-		d.count(path+".max-hosts", l.MaxHosts, 1, 1<<20)
+		d.count(path+".max-hosts", l.MaxHosts, 1<<20)
 		if d.ok(path+".index") && l.Index == 0 {
 			d.wrong(path+".index", path+".index: 0 is not an index", "number the ports from 1, or leave the key out")
 		}
@@ -153,7 +153,7 @@ func (d *decoder) checkLinkage(c *Leaf) {
 			}
 			grouped[string(p)] = element
 		}
-		d.count(path+".min-uplinks", g.MinUplinks, 1, max(1, len(g.Uplinks)))
+		d.count(path+".min-uplinks", g.MinUplinks, max(1, len(g.Uplinks)))
 	}
 	for i, l := range c.Downlinks {
 		path := fmt.Sprintf("downlinks[%d].port", i)
@@ -211,5 +211,5 @@ func (d *decoder) checkLeafTimes(c *Leaf) {
 
 func (d *decoder) checkPace(path string, p Pace) {
 	d.between(path+".interval", p.Interval, 10*time.Millisecond, time.Minute)
-	d.count(path+".multiplier", p.Multiplier, 1, 50)
+	d.count(path+".multiplier", p.Multiplier, 50)
 }

@@ -34,7 +34,11 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 		m.emit(step.Note{Warn: true, What: notePortMissing, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort,
 			Text: "port " + string(d.Port) + " does not exist; waiting for it", Why: "no such device"})
 	}
-	m.gate(now, d, d.gate.Read(s))
+	ev := d.gate.Read(s)
+	if ev == linkage.SeenOurs && !m.seen {
+		ev = linkage.Inherited
+	}
+	m.gate(now, d, ev)
 	if !m.seen {
 		return
 	}

@@ -10,7 +10,7 @@ const (
 	Count      = "count"       // how many
 	Driver     = "driver"      // which driver says it
 	Effect     = "effect"      // an effect as text
-	Err        = "err"         // what went wrong
+	Error      = "error"       // what went wrong
 	Event      = "event"       // slug of a journal entry
 	Host       = "host"        // address of a host
 	Limit      = "limit"       // a bound that was reached

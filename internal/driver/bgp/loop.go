@@ -95,7 +95,7 @@ func (l *loop) settle(quiet time.Duration) {
 			l.open = true
 			l.driver.settled.Store(true)
 			if err := l.opts.admit(context.Background(), l.gobgp); err != nil {
-				l.opts.Logger.Error("no neighbours", "err", err)
+				l.opts.Logger.Error("no neighbours", "error", err)
 			}
 		})
 	})
@@ -176,7 +176,7 @@ func (l *loop) tell(e step.Event) {
 func (l *loop) call(f func(context.Context) error) {
 	l.wg.Go(func() {
 		if err := f(context.Background()); err != nil {
-			l.opts.Logger.Debug("bgp call", "err", err)
+			l.opts.Logger.Debug("bgp call", "error", err)
 		}
 	})
 }

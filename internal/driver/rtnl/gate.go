@@ -137,27 +137,34 @@ func (g *gates) disown(port model.Port) {
 	g.save()
 }
 
-// ours reports whether the port is closed and it is we who closed it. An open port of ours was opened by the operator: we
-// give it up, if the kernel still says so, since the event may be older than our closing.
-func (g *gates) ours(l link) bool {
+// sight corrects a report of a port by what we did since the kernel wrote it, and says whether it is we who closed the port. An
+// event may be older than our own opening or closing: a port reported closed that we do not hold may be open by now, and a
+// port of ours reported open was opened by the operator, and given up, only if the kernel still says so.
+func (g *gates) sight(l link) (_ link, ours bool) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	if _, owned := g.ledger.of(l.name, l.index); !owned || l.down() {
-		return owned
+	_, owned := g.ledger.of(l.name, l.index)
+	if owned == l.down() {
+		return l, owned
 	}
-	if now, err := readLink(g.reads, l.name); err == nil && !now.down() {
+	now, err := readLink(g.reads, l.name)
+	switch {
+	case err != nil || now.index != l.index:
+	case l.down() && !now.down():
+		return now, false
+	case owned && !now.down():
 		g.log.Info("port was opened by the operator", "port", l.name)
 		g.ledger.disown(l.name)
 		g.save()
 	}
-	return false
+	return l, false
 }
 
 // save writes the ledger. A closing that cannot be recorded is still carried out: an open port to a dead end does harm now, a
 // port left closed after a crash only asks for the operator.
 func (g *gates) save() {
 	if err := g.ledger.save(); err != nil {
-		g.log.Error("closed ports are not recorded", "err", err)
+		g.log.Error("closed ports are not recorded", "error", err)
 	}
 }
 

@@ -59,7 +59,7 @@ func openLedger(path string, namespace uint64, log *slog.Logger) (*ledger, error
 	}
 	var old ledgerState
 	if err := json.Unmarshal(data, &old); err != nil {
-		log.Warn("state file is not understood; ports closed before are taken for the operator's", "path", path, "err", err)
+		log.Warn("state file is not understood; ports closed before are taken for the operator's", "path", path, "error", err)
 		return l, nil
 	}
 	if old.Boot == fresh.Boot && old.Namespace == namespace && old.Ports != nil {

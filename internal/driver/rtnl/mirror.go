@@ -17,8 +17,8 @@ import (
 type mirror struct {
 	scope scope
 	links *linkTable
-	ours  func(link) bool   // whether the device is closed by us
-	own   func(uint32) bool // whether a netlink port id is that of our wants
+	sight func(link) (link, bool) // the device as it is now, and whether it is closed by us
+	own   func(uint32) bool       // whether a netlink port id is that of our wants
 
 	ports     map[model.Port]step.PortState // as last told
 	addresses map[addressKey]bool           // value: noprefixroute
@@ -214,15 +214,16 @@ func (m *mirror) tellPort(name model.Port) []step.Event {
 	configured := m.scope.ports[name]
 	concerned := configured
 	if l, ok := m.links.named(name); ok {
+		ours := false
+		if configured {
+			l, ours = m.sight(l)
+		}
 		now = step.PortState{Port: name, Index: l.index, Present: true, AdminUp: l.adminUp, Carrier: l.carrier,
-			ProtoDown: l.protoDown, MAC: l.mac, Kind: l.kind}
+			ProtoDown: l.protoDown, Ours: ours, MAC: l.mac, Kind: l.kind}
 		if l.master != 0 {
 			now.Master = m.links.name(l.master)
 			master, _ := m.links.at(l.master)
 			concerned = concerned || master.kind == "bridge" && m.scope.ports[master.name]
-		}
-		if configured {
-			now.Ours = m.ours(l)
 		}
 	}
 	last, told := m.ports[name]

@@ -16,7 +16,7 @@ import (
 func aMirror(routes ...route) *mirror {
 	m := &mirror{
 		scope: newScope(Options{Ports: []model.Port{"u1", "u2", "br"}, WatchTables: []uint32{500}}),
-		links: newLinkTable(nil), ours: func(link) bool { return false }, own: func(id uint32) bool { return id == 42 },
+		links: newLinkTable(nil), sight: func(l link) (link, bool) { return l, false }, own: func(id uint32) bool { return id == 42 },
 	}
 	m.reset(census{routes: routes, links: []link{
 		{index: 1, name: "u1", adminUp: true, carrier: true}, {index: 2, name: "u2", adminUp: true, carrier: true},

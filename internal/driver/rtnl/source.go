@@ -33,7 +33,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	defer wake()
 
 	own := d.wants.conn.PID()
-	m := &mirror{scope: newScope(d.opts), links: d.links, ours: d.gates.ours, own: func(id uint32) bool { return id == own }}
+	m := &mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight, own: func(id uint32) bool { return id == own }}
 	if err := d.refresh(m, reasonStart, post); err != nil {
 		if ctx.Err() != nil {
 			return nil
@@ -46,7 +46,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
-		d.log.Warn("netlink events were lost, reading everything anew", "err", err)
+		d.log.Warn("netlink events were lost, reading everything anew", "error", err)
 		if !errors.Is(err, unix.ENOBUFS) && !pause(ctx) {
 			return nil
 		}
@@ -84,7 +84,7 @@ func (d *Driver) refresh(m *mirror, reason string, post func(step.Event)) error 
 		}
 	}
 	err = fmt.Errorf("read kernel state: %w", err)
-	d.log.Error("kernel state cannot be read", "err", err)
+	d.log.Error("kernel state cannot be read", "error", err)
 	return err
 }
 

@@ -174,6 +174,7 @@ func (t *Table) Remove(h *Host) {
 // Hosts are all hosts by address.
 func (t *Table) Hosts() []*Host {
 	all := make([]*Host, 0, len(t.hosts))
+	// order: sorted below
 	for _, h := range t.hosts {
 		all = append(all, h)
 	}

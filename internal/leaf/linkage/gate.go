@@ -26,22 +26,23 @@ type GateEvent uint8
 
 // Events of a gate.
 const (
-	Close    GateEvent = iota // linkage wants it closed
-	Open                      // linkage allows it to be open
-	Shut                      // the closing was applied and verified
-	Opened                    // the opening was applied
-	SeenOurs                  // the kernel shows it closed, by us
-	SeenOff                   // the kernel shows it closed, not by us
-	SeenOpen                  // the kernel shows it open
-	Reopened                  // the kernel shows it open after it showed it closed by us
-	Insisted                  // the same for the second time
-	Vanished                  // the device is gone
+	Close     GateEvent = iota // linkage wants it closed
+	Open                       // linkage allows it to be open
+	Shut                       // the closing was applied and verified
+	Opened                     // the opening was applied
+	SeenOurs                   // the kernel shows it closed, by us
+	SeenOff                    // the kernel shows it closed, not by us
+	SeenOpen                   // the kernel shows it open
+	Reopened                   // the kernel shows it open after it showed it closed by us
+	Insisted                   // the same for the second time
+	Vanished                   // the device is gone
+	Inherited                  // the first sight of the kernel shows it closed by an earlier life of this daemon
 	gateEvents
 )
 
 // String names the event.
 func (e GateEvent) String() string {
-	return [...]string{"close", "open", "shut", "opened", "seen ours", "seen off", "seen open", "reopened", "insisted", "vanished"}[e]
+	return [...]string{"close", "open", "shut", "opened", "seen ours", "seen off", "seen open", "reopened", "insisted", "vanished", "inherited"}[e]
 }
 
 // GateDo is what a transition asks for.
@@ -73,9 +74,10 @@ var gateTable = [gateStates][gateEvents]gateStep{
 	Free: {
 		Close: gate(Closing, AskClose), Open: gate(Free, GateNothing),
 		Shut: gate(Free, GateNothing), Opened: gate(Free, GateNothing), // outcomes of older wants
-		SeenOurs: gate(Held, GateNothing), // closed in an earlier life of this daemon
+		SeenOurs: gate(Free, GateNothing), // a report from before the opening
 		SeenOff:  gate(Off, NoteOperator), SeenOpen: gate(Free, GateNothing),
 		Reopened: gate(Free, GateNothing), Insisted: gate(Free, GateNothing), Vanished: gate(Free, GateNothing),
+		Inherited: gate(Held, GateNothing),
 	},
 	Closing: {
 		Close: gate(Closing, GateNothing), Open: gate(Freeing, AskOpen),
@@ -84,6 +86,7 @@ var gateTable = [gateStates][gateEvents]gateStep{
 		SeenOff:  gate(Off, LetGo),           // the operator was faster: the port is his
 		SeenOpen: gate(Closing, GateNothing), // a report from before
 		Reopened: gate(Closing, GateNothing), Insisted: gate(Closing, GateNothing), Vanished: gate(Free, GateNothing),
+		Inherited: gate(Closing, GateNothing),
 	},
 	Held: {
 		Close: gate(Held, GateNothing), Open: gate(Freeing, AskOpen),
@@ -91,6 +94,7 @@ var gateTable = [gateStates][gateEvents]gateStep{
 		SeenOurs: gate(Held, GateNothing), SeenOff: gate(Off, LetGo),
 		SeenOpen: gate(Held, GateNothing), // a report from before the closing
 		Reopened: gate(Closing, CloseAgain), Insisted: gate(Yielded, LeaveOpen), Vanished: gate(Free, GateNothing),
+		Inherited: gate(Held, GateNothing),
 	},
 	Freeing: {
 		Close: gate(Closing, AskClose), Open: gate(Freeing, GateNothing),
@@ -98,7 +102,7 @@ var gateTable = [gateStates][gateEvents]gateStep{
 		SeenOurs: gate(Freeing, GateNothing), // not open yet
 		SeenOff:  gate(Freeing, GateNothing), // half-way open: unmarked, admin-up to come
 		SeenOpen: gate(Freeing, GateNothing), Reopened: gate(Freeing, GateNothing), Insisted: gate(Freeing, GateNothing),
-		Vanished: gate(Free, GateNothing),
+		Vanished: gate(Free, GateNothing), Inherited: gate(Freeing, GateNothing),
 	},
 	Off: {
 		Close: gate(Off, GateNothing), Open: gate(Off, GateNothing), // the operator's ports are never touched
@@ -106,13 +110,14 @@ var gateTable = [gateStates][gateEvents]gateStep{
 		SeenOurs: gate(Off, GateNothing), // a report from before we let it go
 		SeenOff:  gate(Off, GateNothing), SeenOpen: gate(Free, GateNothing),
 		Reopened: gate(Free, GateNothing), Insisted: gate(Free, GateNothing), Vanished: gate(Free, GateNothing),
+		Inherited: gate(Off, GateNothing),
 	},
 	Yielded: {
 		Close: gate(Yielded, GateNothing), Open: gate(Free, LetGo),
 		Shut: gate(Yielded, GateNothing), Opened: gate(Yielded, GateNothing),
 		SeenOurs: gate(Yielded, GateNothing), SeenOff: gate(Off, LetGo),
 		SeenOpen: gate(Yielded, GateNothing), Reopened: gate(Yielded, GateNothing), Insisted: gate(Yielded, GateNothing),
-		Vanished: gate(Free, GateNothing),
+		Vanished: gate(Free, GateNothing), Inherited: gate(Yielded, GateNothing),
 	},
 }
 
@@ -132,7 +137,7 @@ func (g *Gate) Step(ev GateEvent) GateDo {
 		g.shown, g.fought = false, false
 	case Vanished:
 		g.shown, g.fought = false, false
-	case SeenOurs:
+	case SeenOurs, Inherited:
 		g.shown = true
 	case Reopened:
 		g.shown, g.fought = false, true

@@ -20,7 +20,7 @@ func TestGate_Product_EveryPairIsStated(t *testing.T) {
 			if s == Off && (tr.do == AskOpen || tr.do == AskClose) {
 				t.Errorf("(%s, %s) touches an operator's port", s, e)
 			}
-			if tr.to == Held && s != Held && e != Shut && (s != Free || e != SeenOurs) {
+			if tr.to == Held && s != Held && e != Shut && (s != Free || e != Inherited) {
 				t.Errorf("(%s, %s) takes an unverified closing for done", s, e)
 			}
 			if tr.to == Closing && s != Closing && tr.do != AskClose && tr.do != CloseAgain {
@@ -74,7 +74,8 @@ func TestGate_Stories(t *testing.T) {
 		{"operator takes over what we hold", []any{Close, Shut, ours, off}, Off, LetGo},
 		{"closing cut short", []any{Close, Open, Opened}, Free, NoteOpened},
 		{"half-open report while opening", []any{Close, Shut, ours, Open, off, Opened, open}, Free, GateNothing},
-		{"closed in an earlier life", []any{ours, Open}, Freeing, AskOpen},
+		{"closed in an earlier life", []any{Inherited, Open}, Freeing, AskOpen},
+		{"report from before the opening", []any{Close, Shut, ours, Open, Opened, ours, open}, Free, GateNothing},
 		{"muted port counts as closed", []any{Close, Shut, muted}, Held, GateNothing},
 		{"device vanishes while held", []any{Close, Shut, ours, step.PortState{}}, Free, GateNothing},
 	}

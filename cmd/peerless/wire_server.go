@@ -1,0 +1,28 @@
+package main
+
+import (
+	"log/slog"
+
+	"peerless/internal/config"
+	"peerless/internal/driver/arpnd"
+	"peerless/internal/driver/rtnl"
+	"peerless/internal/logkey"
+	"peerless/internal/model"
+	"peerless/internal/server"
+)
+
+func wireServer(c *config.Server, _ *life, log *slog.Logger) (*node, error) {
+	file := config.File{Server: c}
+	kernel, err := rtnl.New(rtnl.Options{
+		Ports: file.Ports(), PollPorts: []model.Port{c.LinkPair.Primary, c.LinkPair.Backup}, CarrierPoll: carrierPoll(&c.Common),
+		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
+	})
+	if err != nil {
+		return nil, wiring("kernel driver", err)
+	}
+	packets, err := arpnd.New(arpnd.Options{Logger: log.With(logkey.Driver, "arpnd")})
+	if err != nil {
+		return nil, wiring("packet driver", err)
+	}
+	return &node{machine: server.New(c.Machine()), drivers: []any{kernel, packets}}, nil
+}
