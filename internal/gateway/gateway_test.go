@@ -397,3 +397,22 @@ func TestView_SaysWhyInWords(t *testing.T) {
 		t.Errorf("host row %+v", v.Hosts[0])
 	}
 }
+
+func TestGateway_FaultAfterTheHostMoved_StillNamesPortServerHostAndReason(t *testing.T) {
+	k := begun(fig7())
+	k.notes = nil
+	k.step(paths(addrB, host(addrB, 2, 100)), paths(addrA, attachment(addrA, 2, claim.Down, claim.ReasonCarrierLost)))
+	for _, n := range k.notes {
+		if n.What != whatFault {
+			continue
+		}
+		if n.Port != "A2" || n.ServerPort != "C2" || n.Addr != c(2) || n.Why != "down: carrier lost" {
+			t.Fatalf("fault: %+v", n)
+		}
+		if !strings.Contains(n.Text, "10.10.10.2 moved to leaf B already") {
+			t.Fatalf("text: %s", n.Text)
+		}
+		return
+	}
+	t.Fatalf("no fault among %v", k.notes)
+}

@@ -144,22 +144,21 @@ func (m *Machine) report(h *mapping.Host, choice mapping.Choice, cause step.Caus
 }
 
 // fault is the fault information of the gateway: which leaf port and which server port were disconnected, why, and which
-// hosts that concerns.
+// hosts that concerns: all that the leaf claims there, also those that have moved already, since the other leaf's claim may
+// be faster than this word.
 func (m *Machine) fault(l *leaf, k *mapping.Link) {
 	var first []string
 	var only netip.Addr
-	n := 0
-	m.scratch = m.table.AppendUnder(m.scratch[:0], k.ID)
-	for i, h := range m.scratch {
-		m.scratch[i] = nil
-		if h.Basis == nil || h.Basis.Link != k || m.table.Forward(h) != l.id {
-			continue
-		}
+	n, moved := 0, mapping.None
+	k.Claims(func(c *mapping.Claim) {
 		if n++; n <= listMax {
-			only = h.Addr
-			first = append(first, h.Addr.String())
+			only = c.Host.Addr
+			first = append(first, c.Host.Addr.String())
 		}
-	}
+		if to := m.table.Forward(c.Host); to != l.id {
+			moved = to
+		}
+	})
 	if n != 1 {
 		only = netip.Addr{}
 	}
@@ -167,6 +166,8 @@ func (m *Machine) fault(l *leaf, k *mapping.Link) {
 	switch other := m.table.Standby(k.ID, l.id); {
 	case n == 0:
 		text += "no host used it"
+	case moved != mapping.None:
+		text += listed(first, n) + " moved to leaf " + m.leafName(moved) + " already"
 	case other == mapping.None:
 		text += listed(first, n) + " unreachable, no other leaf has the port up"
 	default:

@@ -279,7 +279,7 @@ func sortedKeys[V any](m map[step.Key]V) []step.Key {
 		if c := a.Prefix.Addr().Compare(b.Prefix.Addr()); c != 0 {
 			return c
 		}
-		return int(a.Prefix.Bits()) - int(b.Prefix.Bits())
+		return a.Prefix.Bits() - b.Prefix.Bits()
 	})
 }
 

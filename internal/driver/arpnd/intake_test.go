@@ -3,8 +3,6 @@ package arpnd
 import (
 	"testing"
 	"time"
-
-	"peerless/internal/step"
 )
 
 // dataFrom is a data frame of the n-th host.
@@ -81,7 +79,7 @@ func TestIntake_MalformedFrame_IsCounted(t *testing.T) {
 	c := new(counters)
 	in := newIntake("A2", c)
 	if ev := in.take(0, unhex(arpHex)[:40]); ev != nil {
-		t.Errorf("got %s", ev.(step.Event))
+		t.Errorf("got %s", ev)
 	}
 	if c.received.Load() != 1 || c.malformed.Load() != 1 {
 		t.Errorf("received %d, malformed %d; want 1, 1", c.received.Load(), c.malformed.Load())

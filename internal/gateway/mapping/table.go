@@ -218,6 +218,15 @@ func (t *Table) AppendHosts(to []*Host, l LeafID) []*Host {
 	return to
 }
 
+// Claims visits the claims that stand under a link and were not withdrawn.
+func (k *Link) Claims(visit func(*Claim)) {
+	for c := k.head; c != nil; c = c.next {
+		if !c.gone {
+			visit(c)
+		}
+	}
+}
+
 // AppendUnder adds the hosts that any leaf claims or claimed under an attachment. A host may come twice.
 func (t *Table) AppendUnder(to []*Host, id model.AttachmentID) []*Host {
 	for l := range t.leaves {
