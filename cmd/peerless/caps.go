@@ -66,7 +66,7 @@ func effectiveCapabilities() (uint64, error) {
 	if err != nil {
 		return 0, fmt.Errorf("read own capabilities: %w", err)
 	}
-	defer f.Close() //nolint:errcheck // only read
+	defer f.Close()
 	lines := bufio.NewScanner(f)
 	for lines.Scan() {
 		if text, ok := strings.CutPrefix(lines.Text(), "CapEff:"); ok {

@@ -46,7 +46,7 @@ func (c *Client) Get(ctx context.Context, path string, v any) error {
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(resp.Body, answerMax)).Decode(v); err != nil {
 		return fmt.Errorf("read answer of %s: %w", c.socket, err)
 	}
@@ -59,7 +59,7 @@ func (c *Client) Follow(ctx context.Context, sinceNs int64, each func(engine.Ent
 	if err != nil {
 		return err
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	lines := bufio.NewScanner(resp.Body)
 	lines.Buffer(nil, 1<<20)
 	for lines.Scan() {
@@ -96,7 +96,7 @@ func (c *Client) ask(ctx context.Context, path string) (*http.Response, error) {
 	if resp.StatusCode == http.StatusOK {
 		return resp, nil
 	}
-	defer resp.Body.Close() //nolint:errcheck // only read
+	defer resp.Body.Close()
 	var p problem
 	if json.NewDecoder(io.LimitReader(resp.Body, 1<<16)).Decode(&p) != nil || p.Error == "" {
 		p.Error = resp.Status

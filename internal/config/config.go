@@ -52,7 +52,7 @@ func Load(path string) (*File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read config %s: %w", path, plain(err))
 	}
-	defer f.Close() //nolint:errcheck // opened for reading only
+	defer f.Close()
 	data, err := io.ReadAll(io.LimitReader(f, sizeMax+1))
 	if err != nil {
 		return nil, fmt.Errorf("read config %s: %w", path, plain(err))

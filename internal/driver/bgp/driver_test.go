@@ -244,7 +244,7 @@ func TestNew_BadOptions_SaysWhich(t *testing.T) {
 		"AS number":  func(o *Options) { o.AS = 0 },
 		"router id":  func(o *Options) { o.RouterID = netip.Addr{} },
 		"hold time":  func(o *Options) { o.HoldTime = time.Second },
-		"neighbour":  func(o *Options) { o.Neighbors = []Neighbor{{Address: host1.Addr()}} },
+		"neighbour":  func(o *Options) { o.Neighbors = []Neighbor{{Address: netip.IPv6Loopback()}} },
 		"accept ::/": func(o *Options) { o.Accept = []netip.Prefix{netip.MustParsePrefix("::/64")} },
 	} {
 		o := good
@@ -266,4 +266,12 @@ func TestListenPort_None_SessionUp(t *testing.T) {
 func TestConnect_BothActive_SessionUp(t *testing.T) {
 	w := newWorld(t)
 	w.pair(func(g, _ *Options) { g.Neighbors[0] = w.gateway(1, 2) })
+}
+
+func TestNeighborAS_NotTold_AnyIsTakenAndPathsKeepTheirASPath(t *testing.T) {
+	gateway, leaf := newWorld(t).pair(func(_, l *Options) { l.Neighbors[0].AS = 0 })
+	leaf.apply(step.Want{Object: step.Advertisement{Prefix: host1}})
+	if got := gateway.awaitPath(host1, false); len(got.ASPath) != 1 || got.ASPath[0] != 65002 || got.NextHop != leaf.addr {
+		t.Errorf("path %+v", got)
+	}
 }

@@ -38,7 +38,7 @@ type Options struct {
 // Neighbor is a router that we know by its address.
 type Neighbor struct {
 	Address       netip.Addr
-	AS            uint32
+	AS            uint32     // 0: any
 	Passive       bool       // wait for it to connect
 	LocalAddress  netip.Addr // invalid: whichever the kernel picks
 	BindInterface string     // network device that the connection is bound to; empty: none
@@ -82,8 +82,8 @@ func (o Options) checked() (Options, error) {
 		return o, fmt.Errorf("bgp options: hold time %s: want at least %s", o.HoldTime, holdTimeMin)
 	}
 	for i, n := range o.Neighbors {
-		if !n.Address.Is4() || n.AS == 0 {
-			return o, fmt.Errorf("bgp options: neighbour %s AS %d: want an IPv4 address and an AS number", n.Address, n.AS)
+		if !n.Address.Is4() {
+			return o, fmt.Errorf("bgp options: neighbour %s: want an IPv4 address", n.Address)
 		}
 		if slices.ContainsFunc(o.Neighbors[:i], func(m Neighbor) bool { return m.Address == n.Address }) {
 			return o, fmt.Errorf("bgp options: neighbour %s given twice", n.Address)

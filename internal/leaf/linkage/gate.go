@@ -141,7 +141,7 @@ func (g *Gate) Step(ev GateEvent) GateDo {
 		g.shown = true
 	case Reopened:
 		g.shown, g.fought = false, true
-	case Close, Shut, Opened, SeenOff, SeenOpen, Insisted:
+	default: // Close, Shut, Opened, SeenOff, SeenOpen, Insisted: the memory stays
 	}
 	return t.do
 }

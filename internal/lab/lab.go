@@ -1,0 +1,272 @@
+// Package lab builds test networks in namespaces, runs the real daemons in them, breaks links as people would, and measures
+// what the traffic felt.
+//
+// It starts processes and asks their sockets, and shares no code with the roles or drivers: what it sees is what a user sees. It
+// never touches a process or namespace that it did not make.
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+
+	"peerless/internal/lab/netns"
+	"peerless/internal/lab/probe"
+	"peerless/internal/lab/report"
+	"peerless/internal/lab/topology"
+)
+
+type (
+	// Topology is a test network as data.
+	Topology = topology.Topology
+	// Result is what a run measured.
+	Result = report.Result
+)
+
+// EngineBGP is the embedded BGP speaker.
+const EngineBGP = "bgp"
+
+// Options says what to build and how.
+type Options struct {
+	Topology string
+	Engine   string    // only EngineBGP; empty means that
+	Binary   string    // the peerless binary; empty: this one
+	Progress io.Writer // nil: silence
+	Report   string    // file for the HTML page; empty: none
+	Keep     bool      // leave the lab standing after the run
+
+	probeBinary string // has the hidden probe command; empty: Binary
+}
+
+// ErrUsage marks errors of the caller: an unknown name, a missing privilege.
+var ErrUsage = errors.New("usage")
+
+var errInterrupted = errors.New("interrupted; everything is removed")
+
+type usageError struct{ text string }
+
+func (e usageError) Error() string   { return e.text }
+func (usageError) Is(err error) bool { return err == ErrUsage }
+
+func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
+
+// Topologies lists what can be built.
+func Topologies() []Topology { return topology.All() }
+
+// Standing is a topology and whether it stands now.
+type Standing struct {
+	Topology Topology
+	Mode     string // "up", "run", or empty
+	Since    time.Time
+}
+
+// List tells of every topology whether it stands.
+func List() ([]Standing, error) {
+	var out []Standing
+	for _, t := range topology.All() {
+		st, err := machine.load(t.Name)
+		if err != nil {
+			return nil, err
+		}
+		s := Standing{Topology: t}
+		if st.alive() > 0 {
+			s.Mode, s.Since = st.Mode, st.Started
+		}
+		out = append(out, s)
+	}
+	return out, nil
+}
+
+// find gives the topology, or an error that lists the known ones.
+func find(name string) (Topology, error) {
+	t, ok := topology.Find(name)
+	if ok {
+		return t, nil
+	}
+	var known []string
+	for _, t := range topology.All() {
+		known = append(known, t.Name)
+	}
+	return Topology{}, usagef("no topology %q: known are %s", name, strings.Join(known, ", "))
+}
+
+func needRoot() error {
+	if os.Geteuid() != 0 {
+		return usagef("a lab needs root: it makes network namespaces (try sudo)")
+	}
+	return nil
+}
+
+// prepare checks the options before anything is touched.
+func (o Options) prepare() (Topology, Options, error) {
+	t, err := find(o.Topology)
+	if err != nil {
+		return t, o, err
+	}
+	if o.Engine == "" {
+		o.Engine = EngineBGP
+	}
+	if o.Engine != EngineBGP {
+		return t, o, usagef("engine %q is not known: only %q is", o.Engine, EngineBGP)
+	}
+	if err := needRoot(); err != nil {
+		return t, o, err
+	}
+	if o.Binary == "" {
+		if o.Binary, err = os.Executable(); err != nil {
+			return t, o, fmt.Errorf("find own binary: %w", err)
+		}
+	}
+	if o.probeBinary == "" {
+		o.probeBinary = o.Binary
+	}
+	if o.Progress == nil {
+		o.Progress = io.Discard
+	}
+	return t, o, t.Validate()
+}
+
+// Up builds a lab that stands until Down, and waits until it works. When it does not come to work it is left standing, to be
+// looked into, and the error says what is missing.
+func Up(ctx context.Context, o Options) error {
+	t, o, err := o.prepare()
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(ctx, os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	in, err := begin(ctx, machine, t, o, modeUp)
+	if err != nil {
+		return err
+	}
+	err = in.converge(ctx)
+	if ctx.Err() != nil {
+		return errors.Join(errInterrupted, in.end(0))
+	}
+	defer in.leave()
+	if err != nil {
+		return fmt.Errorf("%w (left standing; logs in %s; `lab down %s` removes it)", err, in.logDir(), t.Name)
+	}
+	in.say("up; sockets %s, logs in %s", machine.socket(t.Name, "NODE"), in.logDir())
+	return nil
+}
+
+// Down removes a lab that stands, or what a crashed one left.
+func Down(name string) error {
+	t, err := find(name)
+	if err != nil {
+		return err
+	}
+	if err := needRoot(); err != nil {
+		return err
+	}
+	return machine.down(t)
+}
+
+// downGrace is how long daemons have to end on SIGTERM.
+const downGrace = 3 * time.Second
+
+func (s site) down(t Topology) error {
+	lock, err := s.lock(t.Name)
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	_ = os.RemoveAll(s.failurePath(t.Name))
+	return s.clean(t, downGrace)
+}
+
+// Exec runs a command inside a node, with this process's terminal. A command that fails gives an *exec.ExitError.
+func Exec(ctx context.Context, name, node string, argv []string) error {
+	t, err := standing(name)
+	if err != nil {
+		return err
+	}
+	if _, ok := t.Node(node); !ok {
+		var known []string
+		for _, n := range t.Nodes {
+			known = append(known, n.Name)
+		}
+		return usagef("lab %s has no node %q: its nodes are %s", name, node, strings.Join(known, ", "))
+	}
+	if len(argv) == 0 {
+		return usagef("no command: lab exec %s %s -- COMMAND", name, node)
+	}
+	return netns.Run(ctx, machine.space(name, node), argv)
+}
+
+// Fault applies a fault to a lab that stands, for playing by hand. It gives the fault's action in words.
+func Fault(name, fault string) (string, error) {
+	t, err := standing(name)
+	if err != nil {
+		return "", err
+	}
+	f, ok := t.Fault(fault)
+	if !ok {
+		var known []string
+		for _, f := range t.Faults {
+			known = append(known, f.Name)
+		}
+		return "", usagef("lab %s has no fault %q: its faults are %s", name, fault, strings.Join(known, ", "))
+	}
+	nodes := map[string]bool{}
+	for _, o := range f.Ops {
+		nodes[o.At.Node] = true
+	}
+	var names []string
+	for n := range nodes {
+		names = append(names, n)
+	}
+	net, err := netns.Open(names, func(n string) string { return machine.space(name, n) })
+	if err != nil {
+		return "", err
+	}
+	defer net.Close()
+	_, err = inject(net, f)
+	return f.Action, err
+}
+
+// inject applies a fault and gives the instant of its first operation.
+func inject(net *netns.Net, f topology.Fault) (at int64, err error) {
+	for _, o := range f.Ops {
+		mark := func() {
+			if at == 0 {
+				at = probe.Mono()
+			}
+		}
+		if err := net.SetPort(o.At.Node, o.At.Port, o.Up, mark); err != nil {
+			return at, fmt.Errorf("inject fault %s: %w", f.Name, err)
+		}
+	}
+	return at, nil
+}
+
+// standing gives the topology of a lab that is there.
+func standing(name string) (Topology, error) {
+	t, err := find(name)
+	if err != nil {
+		return t, err
+	}
+	if err := needRoot(); err != nil {
+		return t, err
+	}
+	st, err := machine.load(name)
+	if err != nil {
+		return t, err
+	}
+	if st.alive() == 0 {
+		return t, usagef("lab %s is not up: `lab up %s` first", name, name)
+	}
+	return t, nil
+}
+
+// RunProbe is the hidden command that measures inside one node.
+func RunProbe(ctx context.Context, stdin io.Reader, stdout io.Writer) error {
+	return probe.Run(ctx, stdin, stdout)
+}
