@@ -161,9 +161,12 @@ func encodeResolve(o step.Resolve, index lookup) (request, error) {
 	return choose(false, unix.RTM_NEWNEIGH, 0, p), nil
 }
 
-// encodeFDB is `bridge fdb replace MAC dev PORT master static`.
+const ntfSticky = 0x40 // NTF_STICKY of linux/neighbour.h, which x/sys lacks
+
+// encodeFDB is `bridge fdb replace MAC dev PORT master static sticky`. Without sticky the kernel moves even a static entry to
+// whichever port a frame of this MAC comes in by, as long as that port learns.
 func encodeFDB(mac model.MAC, index int, absent bool) request {
-	p := neighborHeader(unix.AF_BRIDGE, index, unix.NUD_NOARP, unix.NTF_MASTER)
+	p := neighborHeader(unix.AF_BRIDGE, index, unix.NUD_NOARP, unix.NTF_MASTER|ntfSticky)
 	p.attr(unix.NDA_LLADDR, mac[:])
 	return choose(absent, unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, p, unix.ENOENT)
 }

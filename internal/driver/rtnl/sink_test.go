@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"github.com/google/go-cmp/cmp/cmpopts"
@@ -242,6 +243,14 @@ func TestApply_Bridge_FDBMovesByOneReplaceAndPortFlags(t *testing.T) {
 			t.Errorf("entry is at %q, want %s", have, port)
 		}
 	}
+	for _, port := range []model.Port{"b0-p", "b1", "b1-p"} {
+		k.up(port)
+	}
+	k.up("b0")
+	sendFrom(t, k.index("b1-p"), macOne) // a port that learns hears this MAC
+	if have := at(); have != "b0" {
+		t.Errorf("a frame moved the entry to %s", have)
+	}
 	applyAbsent(t, d, step.FDB{Bridge: "br", MAC: macOne, Port: "b1"}) // its identity does not depend on the port
 	applyAbsent(t, d, step.FDB{Bridge: "br", MAC: macOne, Port: "b1"})
 	if have := at(); have != "" {
@@ -255,6 +264,26 @@ func TestApply_Bridge_FDBMovesByOneReplaceAndPortFlags(t *testing.T) {
 				t.Errorf("after %s: %s is %v", o, name, have)
 			}
 		}
+	}
+}
+
+// sendFrom sends frames with the given source by a device.
+func sendFrom(t *testing.T, index int, src model.MAC) {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	frame := make([]byte, 60)
+	copy(frame, model.Broadcast[:])
+	copy(frame[6:], src[:])
+	frame[12], frame[13] = 0x88, 0xb5 // IEEE 802 local experimental
+	for range 20 {
+		if err := unix.Sendto(fd, frame, 0, &unix.SockaddrLinklayer{Ifindex: index}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * time.Millisecond)
 	}
 }
 
