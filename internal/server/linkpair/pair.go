@@ -119,16 +119,19 @@ func (p *Pair) Next() (time.Duration, bool) {
 
 // Decide says what is to be done in view of both links.
 func (p *Pair) Decide(now time.Duration, s Sight) Decision {
+	s.Primary.Ready = s.Primary.Ready && s.Primary.Up
+	s.Backup.Ready = s.Backup.Ready && s.Backup.Up
 	d := p.decide(now, s)
 	if d.Verb != Stay {
 		p.why = d.Why
+	}
+	if p.to == model.RoleUnknown && p.active != model.RoleUnknown {
+		p.returning(now, s) // also right after a move: the primary may have become ready during it, and nothing else will tell
 	}
 	return d
 }
 
 func (p *Pair) decide(now time.Duration, s Sight) Decision {
-	s.Primary.Ready = s.Primary.Ready && s.Primary.Up
-	s.Backup.Ready = s.Backup.Ready && s.Backup.Up
 	switch {
 	case p.to != model.RoleUnknown:
 		return p.moving(now, s)

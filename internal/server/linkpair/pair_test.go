@@ -197,6 +197,14 @@ func TestPair_Stories(t *testing.T) {
 			{1, ready, up, Prepare, model.Backup},
 			{1, ready, down, Take, model.Primary},
 		}},
+		{"primary becomes ready during the first move, and nothing else happens", false, []beat{
+			{0, up, ready, Stay, model.RoleUnknown},
+			{grace, up, ready, Prepare, model.RoleUnknown},
+			{1, ready, ready, Stay, model.RoleUnknown},
+			{settle - 1, ready, ready, Switch, model.Backup},
+			{stable, ready, ready, Prepare, model.Backup},
+			{settle, ready, ready, Switch, model.Primary},
+		}},
 		{"no fail-back by policy", true, []beat{
 			{0, down, up, Take, model.Backup},
 			{stable, ready, up, Stay, model.Backup},
