@@ -22,11 +22,11 @@ type capability struct {
 
 // needed lists the capabilities of a role.
 func needed(file *config.File) []capability {
-	out := []capability{
-		{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "routes, neighbours and port state"},
-		{unix.CAP_NET_RAW, "CAP_NET_RAW", "ARP on the ports"},
+	out := []capability{{unix.CAP_NET_ADMIN, "CAP_NET_ADMIN", "routes, neighbours and port state"}}
+	if g := file.Gateway; g == nil || g.Routes.Mode != config.RoutesKernel {
+		out = append(out, capability{unix.CAP_NET_RAW, "CAP_NET_RAW", "ARP on the ports"})
 	}
-	if g := file.Gateway; g != nil && int(g.BGP.Port) < unprivilegedPort() {
+	if g := file.Gateway; g != nil && g.Routes.Mode == config.RoutesBGP && int(g.BGP.Port) < unprivilegedPort() {
 		out = append(out, capability{unix.CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", fmt.Sprintf("listening on TCP port %d", g.BGP.Port)})
 	}
 	return out

@@ -4,8 +4,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/goccy/go-yaml"
-
 	"peerless/internal/config"
 )
 
@@ -43,9 +41,9 @@ func (c *checkCmd) Run(a *app) error {
 		Problems: config.Problems{}, Findings: append([]finding{}, inspect(file, thisMachine())...),
 	}
 	if c.Effective {
-		b, err := yaml.MarshalWithOptions(effective(file), yaml.IndentSequence(true))
+		b, err := config.Effective(effective(file))
 		if err != nil {
-			return fmt.Errorf("print effective config: %w", err)
+			return err
 		}
 		v.Config = string(b)
 	}

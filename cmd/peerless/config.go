@@ -9,6 +9,8 @@ import (
 
 type configCmd struct {
 	Reference referenceCmd `cmd:"" help:"Print the reference config of a role: every key explained."`
+	FRR       frrCmd       `cmd:"" name:"frr" help:"Print the frr.conf that fits a leaf or gateway."`
+	BIRD      birdCmd      `cmd:"" name:"bird" help:"Print the bird.conf that fits a leaf or gateway."`
 }
 
 type referenceCmd struct {

@@ -61,7 +61,7 @@ func inspectLeaf(c *config.Leaf, m machine) []finding {
 	var uplinks []model.Port
 	for _, u := range c.Uplinks {
 		uplinks = append(uplinks, u.Port)
-		if u.AS == 0 {
+		if u.AS == 0 && c.Advertise.Mode == config.AdvertiseBGP {
 			out = append(out, finding{note, "uplink " + string(u.Port), "any AS number is accepted from its gateway", "set `as` to the gateway's"})
 		}
 	}
@@ -72,6 +72,9 @@ func inspectLeaf(c *config.Leaf, m machine) []finding {
 		}
 	}
 	out = append(out, together("uplinks", uplinks, m)...)
+	if t := c.Advertise.KernelTable; t != nil {
+		out = append(out, inspectEngine(t.Engine, t.Socket)...)
+	}
 	for _, l := range c.Downlinks {
 		if kind := m.quietKind(l.Port); kind != "" {
 			out = append(out, finding{warning, "downlink " + string(l.Port), "it is a " + kind + ": its far end may not lose carrier when linkage closes it",
@@ -113,7 +116,21 @@ func inspectGateway(c *config.Gateway, m machine) []finding {
 	if len(c.Leaves)+len(c.DynamicLeaves) == 1 && len(c.DynamicLeaves) == 0 {
 		out = append(out, finding{note, "leaves", "there is only one: no server has a backup through this gateway", "add the other leaf"})
 	}
+	if k := c.Routes.Kernel; k != nil {
+		out = append(out, inspectEngine(k.Engine, k.Socket)...)
+	}
 	return append(out, together("links to the leaves", down, m)...)
+}
+
+// inspectEngine looks for the engine's socket: its configuration is its own affair.
+func inspectEngine(engine, socket string) []finding {
+	switch {
+	case engine == "":
+		return []finding{{note, "engine", "none is named: nobody notices when it loses routes", "add `engine: frr` or `engine: bird`"}}
+	case !present(socket):
+		return []finding{{warning, "engine " + engine, "there is no socket " + socket, "start it, or set `socket` to where it listens"}}
+	}
+	return nil
 }
 
 func inspectServer(c *config.Server, m machine) []finding {

@@ -59,17 +59,26 @@ func (c *labListCmd) Run(a *app) error {
 	return g.print(a.out)
 }
 
+// carrierFlags say what carries host routes from the leaves to the gateway.
+type carrierFlags struct {
+	Engine  string `default:"bgp" placeholder:"ENGINE" help:"What carries the host routes: bgp (the embedded speaker, default), frr-ospf, frr-bgp, bird-ospf, bird-bgp (FRR or BIRD beside peerless on leaves and gateway), or static."`
+	Gateway string `default:"peerless" placeholder:"GATEWAY" help:"What the gateway runs: peerless (default); or frr or bird instead of it, with engine bgp."`
+}
+
 type labRunCmd struct {
 	Topology string `arg:"" help:"Its name; see peerless lab list."`
-	Engine   string `default:"bgp" help:"What carries the host routes: bgp (the embedded speaker)."`
-	JSON     bool   `name:"json" help:"Print JSON."`
-	Report   string `placeholder:"FILE.html" help:"Also write a page with the topology, each flow's loss and the timeline."`
-	Keep     bool   `help:"Leave the lab standing."`
+	carrierFlags
+	JSON   bool   `name:"json" help:"Print JSON."`
+	Report string `placeholder:"FILE.html" help:"Also write a page with the topology, each flow's loss and the timeline."`
+	Keep   bool   `help:"Leave the lab standing."`
+	Slow   int    `hidden:"" default:"1" help:"Send so many times fewer packets: for slow machines."`
 }
 
 // Run exits with 1 when the run was not ok: a flow that has a path did not recover, or a fault was not felt at all.
 func (c *labRunCmd) Run(a *app) error {
-	res, err := lab.Run(a.ctx, lab.Options{Topology: c.Topology, Engine: c.Engine, Report: c.Report, Keep: c.Keep, Progress: a.err})
+	res, err := lab.Run(a.ctx, lab.Options{
+		Topology: c.Topology, Engine: c.Engine, Gateway: c.Gateway, Report: c.Report, Keep: c.Keep, Slow: c.Slow, Progress: a.err,
+	})
 	if res != nil {
 		if c.JSON {
 			err = errors.Join(err, printJSON(a.out, res))
@@ -90,10 +99,11 @@ func (c *labRunCmd) Run(a *app) error {
 
 type labUpCmd struct {
 	Topology string `arg:"" help:"Its name; see peerless lab list."`
+	carrierFlags
 }
 
 func (c *labUpCmd) Run(a *app) error {
-	return labError(lab.Up(a.ctx, lab.Options{Topology: c.Topology, Progress: a.err}))
+	return labError(lab.Up(a.ctx, lab.Options{Topology: c.Topology, Engine: c.Engine, Gateway: c.Gateway, Progress: a.err}))
 }
 
 type labDownCmd struct {

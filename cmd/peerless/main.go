@@ -95,17 +95,22 @@ func execute(ctx context.Context, args []string, out, errOut io.Writer) (status 
 			status = e.status
 		}
 	}()
+	parser := newParser(out, errOut)
+	parsed, err := parser.Parse(args)
+	if err != nil {
+		return report(errOut, usageError{fmt.Errorf("%w; see peerless --help", err)})
+	}
+	return report(errOut, parsed.Run(&app{ctx: ctx, out: out, err: errOut, cli: parser.Model}))
+}
+
+func newParser(out, errOut io.Writer) *kong.Kong {
 	parser, err := kong.New(&commands{}, kong.Name("peerless"), kong.Description("MLAG without the peer link."),
 		kong.Writers(out, errOut), kong.Exit(func(status int) { panic(exitNow{status}) }), helpVars,
 		kong.ConfigureHelp(kong.HelpOptions{Compact: true, NoExpandSubcommands: true}))
 	if err != nil {
 		panic("command line model: " + err.Error()) // covered by every test of this package
 	}
-	parsed, err := parser.Parse(args)
-	if err != nil {
-		return report(errOut, usageError{fmt.Errorf("%w; see peerless --help", err)})
-	}
-	return report(errOut, parsed.Run(&app{ctx: ctx, out: out, err: errOut, cli: parser.Model}))
+	return parser
 }
 
 // report tells an error on one line and gives its exit status. The problems of a config file come before, each at the start of

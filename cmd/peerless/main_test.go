@@ -91,7 +91,7 @@ func TestCommandLine_WrongUsage_IsOneLineAndStatus2(t *testing.T) {
 		{"follow what cannot be followed", []string{"show", "ports", "--follow"}, "peerless: --follow is for events; use `peerless watch` for ports\n"},
 		{"watch too often", []string{"watch", "--interval", "1ms"}, "peerless: --interval 1ms is too short: use at least 100ms\n"},
 		{"lab of no known topology", []string{"lab", "run", "ring"}, "peerless: no topology \"ring\": known are fig4, fig7, guests, two-gateways\n"},
-		{"lab engine that does not exist", []string{"lab", "run", "fig7", "--engine", "rip"}, "peerless: engine \"rip\" is not known: only \"bgp\" is\n"},
+		{"lab engine that does not exist", []string{"lab", "run", "fig7", "--engine", "rip"}, "peerless: engine \"rip\" is not known: known are bgp, frr-ospf, frr-bgp, bird-ospf, bird-bgp, static\n"},
 		{"lab fault without its name", []string{"lab", "fault", "fig7"}, "peerless: one fault is needed: peerless lab fault [TOPOLOGY] FAULT\n"},
 		{"lab exec without a command", []string{"lab", "exec", "fig7", "C1"}, "peerless: a node and a command are needed: peerless lab exec [TOPOLOGY] NODE -- COMMAND\n"},
 		{"no config file", []string{"run", "--config", missing}, "peerless: read config " + missing + ": no such file or directory\n"},

@@ -14,10 +14,14 @@ import (
 
 func wireGateway(c *config.Gateway, life *life, log *slog.Logger) (*node, error) {
 	file := config.File{Gateway: c}
-	kernel, err := rtnl.New(rtnl.Options{
+	options := rtnl.Options{
 		Ports: file.Ports(), PollPorts: file.Ports(), CarrierPoll: carrierPoll(&c.Common),
 		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
-	})
+	}
+	if c.Routes.Mode == config.RoutesKernel {
+		return wireWatcher(c, options, log)
+	}
+	kernel, err := rtnl.New(options)
 	if err != nil {
 		return nil, wiring("kernel driver", err)
 	}
@@ -25,11 +29,34 @@ func wireGateway(c *config.Gateway, life *life, log *slog.Logger) (*node, error)
 	if err != nil {
 		return nil, wiring("packet driver", err)
 	}
+	if c.Routes.Mode == config.RoutesNone {
+		return &node{machine: gateway.New(c.Machine()), drivers: []any{kernel, packets}}, nil
+	}
 	speaker, err := bgp.New(gatewaySpeaker(c, life, log))
 	if err != nil {
 		return nil, wiring("bgp", err)
 	}
 	return &node{machine: gateway.New(c.Machine()), drivers: []any{kernel, packets, speaker}}, nil
+}
+
+// wireWatcher is the gateway beside an engine: it listens to the kernel, and to nobody else but the engine's own word.
+func wireWatcher(c *config.Gateway, options rtnl.Options, log *slog.Logger) (*node, error) {
+	for _, s := range c.Subnets {
+		options.WatchPrefixes = append(options.WatchPrefixes, s.Prefix)
+	}
+	kernel, err := rtnl.New(options)
+	if err != nil {
+		return nil, wiring("kernel driver", err)
+	}
+	n := &node{machine: gateway.NewWatcher(c.Machine()), drivers: []any{kernel}}
+	if k := c.Routes.Kernel; k != nil {
+		reader, err := engineReader(k.Engine, k.Socket, 0, log)
+		if err != nil {
+			return nil, err
+		}
+		n.drivers = append(n.drivers, reader...)
+	}
+	return n, nil
 }
 
 // attachmentsMax is the room for attachment routes beside a leaf's hosts. The machine counts hosts and says when there are too

@@ -6,6 +6,7 @@ import (
 	"peerless/internal/config"
 	"peerless/internal/driver/arpnd"
 	"peerless/internal/driver/bgp"
+	"peerless/internal/driver/readback"
 	"peerless/internal/driver/rtnl"
 	"peerless/internal/leaf"
 	"peerless/internal/logkey"
@@ -13,10 +14,14 @@ import (
 
 func wireLeaf(c *config.Leaf, life *life, log *slog.Logger) (*node, error) {
 	file := config.File{Leaf: c}
-	kernel, err := rtnl.New(rtnl.Options{
+	options := rtnl.Options{
 		Ports: file.Ports(), PollPorts: file.Ports(), CarrierPoll: carrierPoll(&c.Common),
 		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
-	})
+	}
+	if t := c.Advertise.KernelTable; t != nil {
+		options.WatchTables = []uint32{t.Table}
+	}
+	kernel, err := rtnl.New(options)
 	if err != nil {
 		return nil, wiring("kernel driver", err)
 	}
@@ -24,11 +29,36 @@ func wireLeaf(c *config.Leaf, life *life, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, wiring("packet driver", err)
 	}
-	speaker, err := bgp.New(leafSpeaker(c, life, log))
+	upward, err := leafUpward(c, life, log)
 	if err != nil {
-		return nil, wiring("bgp", err)
+		return nil, err
 	}
-	return &node{machine: leaf.New(c.Machine()), drivers: []any{kernel, packets, speaker}}, nil
+	return &node{machine: leaf.New(c.Machine()), drivers: append([]any{kernel, packets}, upward...)}, nil
+}
+
+// leafUpward is the driver that belongs to the way in which host routes get to the gateway, if it needs one.
+func leafUpward(c *config.Leaf, life *life, log *slog.Logger) ([]any, error) {
+	switch {
+	case c.Advertise.Mode == config.AdvertiseBGP:
+		speaker, err := bgp.New(leafSpeaker(c, life, log))
+		if err != nil {
+			return nil, wiring("bgp", err)
+		}
+		return []any{speaker}, nil
+	case c.Advertise.KernelTable != nil && c.Advertise.KernelTable.Engine != "":
+		t := c.Advertise.KernelTable
+		return engineReader(t.Engine, t.Socket, t.Table, log)
+	}
+	return nil, nil
+}
+
+// engineReader asks a routing engine beside us how it is.
+func engineReader(engine, socket string, table uint32, log *slog.Logger) ([]any, error) {
+	reader, err := readback.New(readback.Options{Engine: engine, Socket: socket, Table: table, Logger: log.With(logkey.Driver, "readback")})
+	if err != nil {
+		return nil, wiring("engine reader", err)
+	}
+	return []any{reader}, nil
 }
 
 // leafSpeaker connects to the gateways and never listens. AllowOwnAS lets it hear its partner's hosts through gateways that do

@@ -99,7 +99,7 @@ var badOthers = []badInput{
 	{
 		"unknown way to advertise", smallLeaf, "downlinks:", "advertise: rip\ndownlinks:",
 		[]string{
-			`t.yaml:10:12: advertise: unknown value "rip"; use bgp`,
+			`t.yaml:10:12: advertise: unknown value "rip"; use bgp, none or {kernel-table: {table: 100}}`,
 		},
 	},
 	{

@@ -10,7 +10,7 @@ type badInput struct {
 	want             []string
 }
 
-var badInputs = slices.Concat(badLeaves, badOthers)
+var badInputs = slices.Concat(badLeaves, badOthers, badEngines)
 
 var badLeaves = []badInput{
 	{

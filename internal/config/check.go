@@ -97,6 +97,12 @@ func short(v time.Duration) string {
 	return s
 }
 
+func (d *decoder) absolute(path, value string) {
+	if d.ok(path) && !filepath.IsAbs(value) {
+		d.wrong(path, fmt.Sprintf("%s: %q is not an absolute path", path, value), "start it with a slash")
+	}
+}
+
 func (d *decoder) count(path string, value, most int) {
 	if d.ok(path) && (value < 1 || value > most) {
 		d.wrong(path, fmt.Sprintf("%s: %d is out of bounds", path, value), fmt.Sprintf("use a number from 1 to %d", most))
@@ -128,13 +134,11 @@ func (d *decoder) checkCommon(c *Common) {
 	if c.CarrierPoll != 0 {
 		d.between("carrier-poll", c.CarrierPoll, time.Millisecond, time.Second)
 	}
-	if d.ok("state-dir") && !filepath.IsAbs(c.StateDir) {
-		d.wrong("state-dir", fmt.Sprintf("state-dir: %q is not an absolute path", c.StateDir), "start it with a slash")
-	}
+	d.absolute("state-dir", c.StateDir)
 	if c.API.Socket == "" && !d.has("api.socket") {
 		c.API.Socket = filepath.Join(RunDir, c.Name+".sock")
-	} else if d.ok("api.socket") && !filepath.IsAbs(c.API.Socket) {
-		d.wrong("api.socket", fmt.Sprintf("api.socket: %q is not an absolute path", c.API.Socket), "start it with a slash")
+	} else {
+		d.absolute("api.socket", c.API.Socket)
 	}
 	if d.ok("api.socket") && len(c.API.Socket) > socketPathMax {
 		d.wrong("api.socket", fmt.Sprintf("api.socket: the path has %d bytes", len(c.API.Socket)),
@@ -166,8 +170,11 @@ func (d *decoder) checkRestart(v time.Duration) {
 	}
 }
 
-func (d *decoder) checkRouter(id netip.Addr, as uint32) {
-	d.required("", "router-id", "as")
+// checkRouter checks what the embedded BGP speaker must know. Without it, nobody asks for it.
+func (d *decoder) checkRouter(id netip.Addr, as uint32, bgp bool) {
+	if bgp {
+		d.required("", "router-id", "as")
+	}
 	if d.ok("router-id") && !unicast(id) {
 		d.wrong("router-id", fmt.Sprintf("router-id: %s is not the address of one machine", id), "use an address of this machine")
 	}

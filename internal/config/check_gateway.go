@@ -9,8 +9,12 @@ import (
 
 func (d *decoder) checkGateway(c *Gateway) {
 	d.checkCommon(&c.Common)
-	d.checkRouter(c.RouterID, c.AS)
-	d.required("", "subnets", "attachment-range")
+	d.checkRoutes(c)
+	d.checkRouter(c.RouterID, c.AS, c.Routes.Mode == RoutesBGP)
+	d.required("", "subnets")
+	if c.Routes.Mode == RoutesBGP {
+		d.required("", "attachment-range")
+	}
 	d.empty("subnets", len(c.Subnets), "the subnet that the servers are in")
 	subnets := make([]netip.Prefix, len(c.Subnets))
 	for i, s := range c.Subnets {
@@ -28,6 +32,8 @@ func (d *decoder) checkGateway(c *Gateway) {
 	d.checkServerPorts(c)
 	d.checkPeer(c, ports)
 	d.checkGatewayHosts(c, subnets)
+	d.checkAttachments(c, subnets)
+	d.checkPace("probe.leaves", c.Probe.Leaves)
 	d.count("max-hosts", c.MaxHosts, 1<<20)
 	// 0 and 253 to 255 are the kernel's own tables; a hundred numbers from the base are ours.
 	if d.ok("table-base") && (c.TableBase < 256 || c.TableBase > 1<<31) {
@@ -41,7 +47,10 @@ func (d *decoder) checkLeaves(c *Gateway, ports places) {
 	names, addresses := places{}, places{}
 	for i, l := range c.Leaves {
 		path := fmt.Sprintf("leaves[%d]", i)
-		d.required(path, "name", "port", "address", "as")
+		d.required(path, "name", "port", "address")
+		if c.Routes.Mode == RoutesBGP {
+			d.required(path, "as")
+		}
 		d.name(path+".name", l.Name)
 		d.once(names, path+".name", "leaf "+l.Name, "give every leaf its own name")
 		d.once(ports, path+".port", "port "+string(l.Port), "every leaf hangs on a port of its own")

@@ -11,8 +11,13 @@ import (
 
 func (d *decoder) checkLeaf(c *Leaf) {
 	d.checkCommon(&c.Common)
-	d.checkRouter(c.RouterID, c.AS)
-	d.required("", "subnets", "attachment-range", "uplinks", "downlinks")
+	d.checkAdvertise(c)
+	d.checkRouter(c.RouterID, c.AS, c.Advertise.Mode == AdvertiseBGP)
+	d.required("", "subnets")
+	if c.Advertise.Mode == AdvertiseBGP {
+		d.required("", "attachment-range")
+	}
+	d.required("", "uplinks", "downlinks")
 	d.empty("subnets", len(c.Subnets), "the subnet that the servers are in")
 	d.empty("uplinks", len(c.Uplinks), "the port to the gateway")
 	d.empty("downlinks", len(c.Downlinks), "the ports to the servers")
@@ -29,7 +34,6 @@ func (d *decoder) checkLeaf(c *Leaf) {
 	d.checkStaticHosts(c, subnets)
 	d.checkLinkage(c)
 	d.checkLeafTimes(c)
-	d.oneOf("advertise", c.Advertise, AdvertiseBGP)
 	d.checkBGP(c.BGP)
 }
 

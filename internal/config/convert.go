@@ -18,7 +18,7 @@ func (c *Leaf) Machine() leaf.Config {
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks),
 		Drain: c.Drain, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
-		DefaultFromBGP: c.Advertise == AdvertiseBGP,
+		DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
 	for _, s := range c.Subnets {
 		out.Subnets = append(out.Subnets, leaf.Subnet(s))
@@ -56,7 +56,9 @@ func (l Downlink) machine() leaf.Downlink {
 func (c *Gateway) Machine() gateway.Config {
 	out := gateway.Config{
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
-		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase, Default: c.DefaultRoute,
+		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase,
+		Default: c.DefaultRoute && c.Routes.Mode == RoutesBGP, NoBGP: c.Routes.Mode != RoutesBGP,
+		LeafProbe: gateway.Probe(c.Probe.Leaves), Engine: c.Routes.engine(),
 	}
 	for _, s := range c.Subnets {
 		out.Subnets = append(out.Subnets, s.Prefix)
@@ -79,6 +81,9 @@ func (c *Gateway) Machine() gateway.Config {
 			Addr: h.Address, Attachment: model.AttachmentID(h.Attachment),
 			Primary: gateway.StaticHop{Leaf: h.Primary}, Backup: gateway.StaticHop{Leaf: h.Backup},
 		})
+	}
+	for _, a := range c.Attachments {
+		out.Attachments = append(out.Attachments, a.machine())
 	}
 	return out
 }

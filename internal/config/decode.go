@@ -131,6 +131,13 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 		return
 	default:
 	}
+	if w, ok := v.Addr().Interface().(worded); ok {
+		if _, isScalar := n.(ast.ScalarNode); isScalar {
+			d.scalar(n, v, path, func(text string, _ reflect.Value) *wrong { return w.word(text) })
+			return
+		}
+		v.SetZero()
+	}
 	if set, isScalar := scalars[v.Type()]; isScalar {
 		d.scalar(n, v, path, set)
 		return

@@ -7,7 +7,16 @@ const RunDir = "/run/peerless"
 
 // The words that keys with a fixed choice take.
 const (
-	AdvertiseBGP = "bgp"
+	AdvertiseBGP         = "bgp"
+	AdvertiseKernelTable = "kernel-table"
+	AdvertiseNone        = "none"
+
+	RoutesBGP    = "bgp"
+	RoutesKernel = "kernel"
+	RoutesNone   = "none"
+
+	EngineFRR  = "frr"
+	EngineBIRD = "bird"
 
 	FailBackAfter = "after"
 	FailBackNever = "never"
@@ -21,6 +30,18 @@ const (
 	defaultLeafHosts     = 16384
 	defaultTableBase     = 20100
 	defaultGroup         = "all"
+)
+
+// Without a feed nobody tells a leaf that a host has moved away: it asks its hosts more often.
+const (
+	feedlessInterval   = 200 * time.Millisecond
+	feedlessMultiplier = 2
+)
+
+// Where the engines listen unless they were told otherwise.
+const (
+	socketFRR  = "/var/run/frr/zebra.vty"
+	socketBIRD = "/run/bird/bird.ctl"
 )
 
 func defaultCommon(role string) Common {
@@ -46,7 +67,7 @@ func defaultLeaf() *Leaf {
 		Drain:           50 * time.Millisecond,
 		GracefulRestart: 30 * time.Second,
 		Remember:        10 * time.Minute,
-		Advertise:       AdvertiseBGP,
+		Advertise:       Advertise{Mode: AdvertiseBGP},
 		BGP:             defaultBGP(),
 	}
 }
@@ -58,6 +79,8 @@ func defaultGateway() *Gateway {
 		GracefulRestart: 30 * time.Second,
 		DefaultRoute:    true,
 		TableBase:       defaultTableBase,
+		Routes:          Routes{Mode: RoutesBGP},
+		Probe:           GatewayProbes{Leaves: Pace{Interval: 100 * time.Millisecond, Multiplier: 3}},
 		BGP:             defaultBGP(),
 	}
 }

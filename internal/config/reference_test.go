@@ -50,14 +50,54 @@ func explanations(text string) map[string]explained {
 	return out
 }
 
+// instead names the keys that the lines marked "#|" of a reference config stand for.
+var instead = map[string][]string{
+	RoleLeaf: {"advertise"}, RoleGateway: {"routes", "dynamic-leaves", "peer", "static-hosts"},
+}
+
+// forms are the reference config as it stands, and the one that it has in comments beside it, for a node beside an engine.
+func forms(role string) []string {
+	text, _ := Reference(role)
+	var other []string
+	drop := false
+	for _, line := range strings.Split(text, "\n") {
+		marked, isMarked := strings.CutPrefix(line, "#|")
+		switch m := keyLine.FindStringSubmatch(line); {
+		case isMarked:
+			line = marked
+		case m != nil && m[1] == "" && m[2] == "":
+			drop = slices.Contains(instead[role], m[3])
+		}
+		if !drop || isMarked || strings.HasPrefix(line, "#") {
+			other = append(other, line)
+		}
+	}
+	return []string{text, strings.Join(other, "\n")}
+}
+
+// allKeys are the keys of both forms.
+func allKeys(role string) map[string]explained {
+	out := map[string]explained{}
+	for _, text := range forms(role) {
+		for key, e := range explanations(text) {
+			if _, seen := out[key]; !seen {
+				out[key] = e
+			}
+		}
+	}
+	return out
+}
+
 func TestReference_EveryRole_Parses(t *testing.T) {
 	for _, role := range Roles() {
 		text, err := Reference(role)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := Parse(role+".yaml", []byte(text)); err != nil {
-			t.Errorf("%v", err)
+		for _, text := range append(forms(role), text) {
+			if _, err := Parse(role+".yaml", []byte(text)); err != nil {
+				t.Errorf("%v", err)
+			}
 		}
 	}
 }
@@ -70,8 +110,7 @@ func TestReference_UnknownRole_IsRefused(t *testing.T) {
 
 func TestReference_EveryKey_IsExplained(t *testing.T) {
 	for _, role := range Roles() {
-		text, _ := Reference(role)
-		keys := explanations(text)
+		keys := allKeys(role)
 		paths := schemaPaths(role)
 		for _, path := range paths {
 			e, ok := keys[path]
@@ -98,8 +137,7 @@ var inWords = []string{"all of them", "its place", "its number", "the number", "
 func TestReference_StatedDefaults_AreTrue(t *testing.T) {
 	roots := map[string]any{RoleLeaf: defaultLeaf(), RoleGateway: defaultGateway(), RoleServer: defaultServer()}
 	for _, role := range Roles() {
-		text, _ := Reference(role)
-		for path, e := range explanations(text) {
+		for path, e := range allKeys(role) {
 			_, after, states := strings.Cut(e.comment, "Default: ")
 			if !states || slices.ContainsFunc(inWords, func(w string) bool { return strings.HasPrefix(after, w) }) {
 				continue

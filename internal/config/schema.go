@@ -41,7 +41,7 @@ type BGP struct {
 type Leaf struct {
 	Common          `yaml:",inline"`
 	RouterID        netip.Addr    `yaml:"router-id"`
-	AS              uint32        `yaml:"as"`
+	AS              uint32        `yaml:"as,omitempty"`
 	Subnets         []Subnet      `yaml:"subnets"`
 	AttachmentRange netip.Prefix  `yaml:"attachment-range"`
 	Uplinks         []Uplink      `yaml:"uplinks"`
@@ -52,7 +52,7 @@ type Leaf struct {
 	Drain           time.Duration `yaml:"drain"`
 	GracefulRestart time.Duration `yaml:"graceful-restart"`
 	Remember        time.Duration `yaml:"remember"`
-	Advertise       string        `yaml:"advertise"`
+	Advertise       Advertise     `yaml:"advertise"`
 	BGP             BGP           `yaml:"bgp"`
 }
 
@@ -118,7 +118,7 @@ type Pace struct {
 type Gateway struct {
 	Common          `yaml:",inline"`
 	RouterID        netip.Addr        `yaml:"router-id"`
-	AS              uint32            `yaml:"as"`
+	AS              uint32            `yaml:"as,omitempty"`
 	Subnets         []GatewaySubnet   `yaml:"subnets"`
 	AttachmentRange netip.Prefix      `yaml:"attachment-range"`
 	Leaves          []GatewayLeaf     `yaml:"leaves,omitempty"`
@@ -130,6 +130,9 @@ type Gateway struct {
 	Peer            *Peer             `yaml:"peer,omitempty"`
 	TableBase       uint32            `yaml:"table-base"`
 	StaticHosts     []GatewayHost     `yaml:"static-hosts,omitempty"`
+	Attachments     []ServerLinks     `yaml:"attachments,omitempty"`
+	Routes          Routes            `yaml:"routes"`
+	Probe           GatewayProbes     `yaml:"probe"`
 	BGP             BGP               `yaml:"bgp"`
 }
 
@@ -143,7 +146,7 @@ type GatewayLeaf struct {
 	Name    string            `yaml:"name"`
 	Port    model.Port        `yaml:"port"`
 	Address netip.Addr        `yaml:"address"`
-	AS      uint32            `yaml:"as"`
+	AS      uint32            `yaml:"as,omitempty"`
 	Ports   map[uint32]string `yaml:"ports,omitempty"`
 }
 

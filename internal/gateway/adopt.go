@@ -53,8 +53,13 @@ func (m *Machine) onSnapshot(ev step.Snapshot) {
 		m.compareRoutes(ev.Routes)
 		return
 	}
+	m.presume()
 	m.settlePinned()
-	if m.restarting {
+	m.startProbing()
+	switch {
+	case m.restarting && m.cfg.NoBGP:
+		m.endRestart("there is no leaf that could confirm more")
+	case m.restarting:
 		m.emit(step.Arm{Timer: step.Timer{Kind: timerRestart}, At: m.now.Mono + m.cfg.GracefulRestart})
 	}
 }

@@ -23,6 +23,30 @@ type Config struct {
 	TableBase       uint32        // routing tables are numbered from here
 	Default         bool          // originate the default route to the leaves
 	Static          []StaticHost
+	LeafProbe       Probe        // of static hosts' next hops; no interval: link state alone decides
+	NoBGP           bool         // no leaf has a session
+	Attachments     []Attachment // what leaves that tell nothing would tell
+	Engine          string       // Watcher: the routing engine that is watched; empty: none is
+}
+
+// Probe paces probes: Multiplier unanswered ones, Interval apart, mean silence.
+type Probe struct {
+	Interval   time.Duration
+	Multiplier int
+}
+
+// Attachment is what a server port hangs on, and the hosts behind it as far as they are known.
+type Attachment struct {
+	ID      model.AttachmentID
+	Primary LeafEnd
+	Backup  LeafEnd
+	Hosts   []netip.Addr
+}
+
+// LeafEnd is a port of a configured leaf.
+type LeafEnd struct {
+	Leaf  string
+	Index uint32
 }
 
 // Leaf is one leaf below this gateway. A leaf known only by a dynamic-neighbour range has no entry: it is named by its address.
@@ -52,7 +76,7 @@ type Peer struct {
 	Address netip.Addr
 }
 
-// StaticHost is a /32 with two next hops, tracked by link state: no routing protocol at all.
+// StaticHost is a /32 with two next hops, tracked by link state and by ARP: no routing protocol at all.
 type StaticHost struct {
 	Addr       netip.Addr
 	Attachment model.AttachmentID

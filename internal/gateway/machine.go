@@ -25,6 +25,7 @@ const (
 	timerSweep   = "sweep"   // settle queued hosts
 	timerExpire  = "expire"  // a leaf's stale or lost claims
 	timerGrace   = "grace"   // withdrawn claims
+	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerRestart = "restart" // adopted routes that nobody confirmed
 )
 
@@ -58,6 +59,7 @@ type Machine struct {
 	grace    []remembered
 	scratch  []*mapping.Host
 
+	probe       prober
 	leafPorts   []map[uint32]string
 	serverPorts map[model.AttachmentID]string
 	tooMany     bool // a leaf too many was reported
@@ -77,9 +79,13 @@ func New(cfg Config) *Machine {
 			m.leafPorts[i][p.Index] = p.Name
 		}
 	}
+	for _, a := range cfg.Attachments {
+		m.lay(a)
+	}
 	for _, s := range cfg.Static {
 		m.pin(s)
 	}
+	m.probe = m.newProber()
 	return m
 }
 
@@ -107,7 +113,10 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onApplied(ev.Want)
 	case step.Started: // nothing is known before the first snapshot
 	case step.Failed: // the engine tries again and keeps the record; a rule that is not in place keeps its leaf out
-	case step.NeighborChanged, step.ARPSeen, step.RARPSeen, step.DataSeen: // hosts are the leaves' business
+	case step.ARPSeen:
+		m.onARP(ev)
+	case step.EngineState: // beside an engine there is a Watcher
+	case step.NeighborChanged, step.RARPSeen, step.DataSeen: // hosts are the leaves' business
 	}
 	return m.end()
 }
@@ -144,6 +153,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onExpire(m.leaves[t.ID])
 	case timerGrace:
 		m.onGrace()
+	case timerProbe:
+		m.onProbe()
 	case timerRestart:
 		m.endRestart("the graceful-restart time is over")
 	}

@@ -16,6 +16,8 @@ const (
 	whatFault          = "fault" // a server port was disconnected from a leaf, or a leaf took a host back
 	whatLeafDown       = "leaf-down"
 	whatLeafUp         = "leaf-up"
+	whatLeafSilent     = "leaf-silent"
+	whatLeafSpeaks     = "leaf-speaks"
 	whatLeafLimit      = "leaf-limit"
 	whatLearned        = "host-learned"
 	whatMoved          = "host-moved"
@@ -41,13 +43,14 @@ type group struct {
 	stage     step.Stage
 	warn      bool
 	tentative bool
+	static    bool
 	link      *mapping.Link
 	n         int
 	first     []netip.Addr // up to listMax
 }
 
 func (g *group) like(o *group) bool {
-	return g.what == o.what && g.from == o.from && g.to == o.to && g.cause == o.cause && g.tentative == o.tentative && g.link == o.link
+	return g.what == o.what && g.from == o.from && g.to == o.to && g.cause == o.cause && g.tentative == o.tentative && g.static == o.static && g.link == o.link
 }
 
 func (m *Machine) group(g group, addr netip.Addr) {
@@ -88,7 +91,10 @@ func (m *Machine) tellGroup(g *group, who string, addr netip.Addr, n int) {
 		note.Text, note.Why = who+" learned from leaf "+to, "it claims it"
 	case whatMoved:
 		note.Text, note.Why = fmt.Sprintf("%s moved from leaf %s to leaf %s", who, from, to), "newest claim"
-		if g.tentative {
+		switch {
+		case g.static:
+			note.Why = m.staticWhy(g.from)
+		case g.tentative:
 			note.Why = "its server port failed on leaf " + from + "; leaf " + to + " has the port up and is expected to claim it"
 		}
 	case whatWithdrawn:
@@ -136,7 +142,7 @@ func (m *Machine) report(h *mapping.Host, choice mapping.Choice, cause step.Caus
 		return
 	}
 	if choice.Basis != nil {
-		g.link = choice.Basis.Link
+		g.link, g.static = choice.Basis.Link, choice.Basis.Static
 	} else if was != nil {
 		g.link = was.Link
 	}

@@ -79,9 +79,12 @@ func (m *Machine) lose(l *leaf, why string) {
 	clear(l.opening)
 	m.table.Lose(l.id)
 	m.endSession(l)
-	m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + why})
-	l.reason, l.resetting = why, true
-	m.arm(timerExpire, l.id, m.cfg.GracefulRestart)
+	if !m.cfg.NoBGP {
+		m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + why})
+		l.reason, l.resetting = why, true
+		m.arm(timerExpire, l.id, m.cfg.GracefulRestart)
+	}
+	m.hushed(l)
 	l.unclean = true
 }
 

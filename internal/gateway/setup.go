@@ -86,6 +86,9 @@ func (m *Machine) portSysctls(p model.Port) {
 	m.want(step.Sysctl{Path: conf + "rp_filter", Value: "0"}, "packets of a host may come by either leaf")
 	m.want(step.Sysctl{Path: conf + "send_redirects", Value: "0"}, "leaves are not to be told of each other")
 	m.want(step.Sysctl{Path: conf + "ignore_routes_with_linkdown", Value: "1"}, "the kernel falls through to backups by itself")
+	if m.probe.uses(p) {
+		m.want(step.Listen{Port: p}, "answers of the leaf that static hosts use")
+	}
 }
 
 // setup asks for all that does not depend on leaves. It comes after adoption.
@@ -114,6 +117,18 @@ func (m *Machine) pin(s StaticHost) {
 	for _, l := range m.leaves {
 		if l.Name == s.Backup.Leaf {
 			m.table.Pin(l.id, s.Addr, s.Attachment, model.Backup)
+		}
+	}
+}
+
+// lay names the leaves' ends of a server port.
+func (m *Machine) lay(a Attachment) {
+	for _, l := range m.leaves {
+		switch l.Name {
+		case a.Primary.Leaf:
+			m.table.Lay(l.id, a.ID, a.Primary.Index, model.Primary)
+		case a.Backup.Leaf:
+			m.table.Lay(l.id, a.ID, a.Backup.Index, model.Backup)
 		}
 	}
 }

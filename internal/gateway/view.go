@@ -24,8 +24,11 @@ func (m *Machine) View(now model.Instant) step.View {
 	}
 	for i, l := range m.leaves {
 		v.Ports = append(v.Ports, m.portRow(l, carried[i]))
-		v.Sessions = append(v.Sessions, m.sessionRow(l, now))
+		if !m.cfg.NoBGP {
+			v.Sessions = append(v.Sessions, m.sessionRow(l, now))
+		}
 	}
+	v.Sessions = append(v.Sessions, m.probeRows(now)...)
 	if m.cfg.Peer != nil {
 		v.Ports = append(v.Ports, step.PortRow{
 			Port: m.cfg.Peer.Port, Use: "peer", State: stateOf(m.peer), Admin: m.peer.AdminUp, Carrier: m.peer.Carrier,

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"peerless/internal/lab/netns"
 	"peerless/internal/lab/report"
 	"peerless/internal/lab/topology"
 )
@@ -29,13 +30,14 @@ type event struct {
 // asker asks daemons over their unix sockets.
 type asker struct {
 	site    site
-	top     string
+	top     topology.Topology
+	net     *netns.Net // for gateways without a daemon
 	mu      sync.Mutex
 	clients map[string]*http.Client
 }
 
-func newAsker(s site, top string) *asker {
-	return &asker{site: s, top: top, clients: map[string]*http.Client{}}
+func newAsker(s site, top topology.Topology, net *netns.Net) *asker {
+	return &asker{site: s, top: top, net: net, clients: map[string]*http.Client{}}
 }
 
 func (a *asker) client(node string) *http.Client {
@@ -43,7 +45,7 @@ func (a *asker) client(node string) *http.Client {
 	defer a.mu.Unlock()
 	c := a.clients[node]
 	if c == nil {
-		path := a.site.socket(a.top, node)
+		path := a.site.socket(a.top.Name, node)
 		c = &http.Client{Timeout: askTimeout, Transport: &http.Transport{
 			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 				return (&net.Dialer{}).DialContext(ctx, "unix", path)
@@ -75,12 +77,15 @@ func (a *asker) get(ctx context.Context, node, what string, into any) error {
 	return nil
 }
 
-// states asks every daemon for what it shows. The errors are by node.
-func (a *asker) states(ctx context.Context, nodes []topology.Node) (map[string]report.State, map[string]error) {
+// states asks every daemon for what it shows, and the kernel of every gateway that has none. The errors are by node.
+func (a *asker) states(ctx context.Context) (map[string]report.State, map[string]error) {
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	out, errs := map[string]report.State{}, map[string]error{}
-	for _, n := range nodes {
+	for _, n := range a.top.Nodes {
+		if n.Config == "" && n.Engine == nil {
+			continue
+		}
 		wg.Go(func() {
 			s, err := a.state(ctx, n)
 			mu.Lock()
@@ -96,6 +101,9 @@ func (a *asker) states(ctx context.Context, nodes []topology.Node) (map[string]r
 }
 
 func (a *asker) state(ctx context.Context, n topology.Node) (s report.State, err error) {
+	if n.Config == "" {
+		return observed(a.net, a.top, n.Name)
+	}
 	wants := map[string]any{"ports": &s.Ports}
 	if n.Role != topology.Server {
 		wants["hosts"], wants["mapping"], wants["sessions"] = &s.Hosts, &s.Mapping, &s.Sessions

@@ -22,10 +22,10 @@ const (
 
 // converge waits until the daemons say that all is well.
 func (in *instance) converge(ctx context.Context) error {
-	ask := newAsker(in.site, in.top.Name)
+	ask := newAsker(in.site, in.top, in.net)
 	return in.await(ctx, convergeMax, func() ([]string, error) {
 		in.greet()
-		states, errs := ask.states(ctx, in.top.Daemons())
+		states, errs := ask.states(ctx)
 		return unready(in.top, states, errs), nil
 	})
 }
@@ -76,7 +76,11 @@ func (in *instance) await(ctx context.Context, bound time.Duration, pending func
 // first line is the cause more often than not.
 func unready(t topology.Topology, states map[string]report.State, errs map[string]error) []string {
 	var out []string
-	for _, n := range t.Daemons() {
+	unaware := slices.ContainsFunc(t.Nodes, func(n topology.Node) bool { return n.Unaware })
+	for _, n := range t.Nodes {
+		if n.Config == "" && n.Engine == nil {
+			continue
+		}
 		if err := errs[n.Name]; err != nil {
 			out = append(out, err.Error())
 			continue
@@ -89,9 +93,12 @@ func unready(t topology.Topology, states map[string]report.State, errs map[strin
 		}
 		switch n.Role {
 		case topology.Gateway:
-			out = append(out, unmapped(t, n.Name, s)...)
+			out = append(out, unmapped(t, n, s)...)
 		case topology.Leaf:
 			out = append(out, unlinked(n.Name, s)...)
+			if unaware {
+				out = append(out, closedPorts(t, n.Name, s)...)
+			}
 		case topology.Server:
 			out = append(out, offPrimary(n.Name, s)...)
 		case topology.Host, topology.Guest: // they run no daemon
@@ -108,9 +115,10 @@ func inBrackets(s string) string {
 }
 
 // unmapped lists what a gateway's mapping lacks: for each server port its primary in use with all hosts, its backup warm.
-func unmapped(t topology.Topology, gateway string, s report.State) []string {
+func unmapped(t topology.Topology, n topology.Node, s report.State) []string {
 	var out []string
-	if len(s.Sessions) == 0 {
+	gateway := n.Name
+	if len(s.Sessions) == 0 && n.Config != "" {
 		out = append(out, gateway+": no session")
 	}
 	for _, sp := range t.Servers {
@@ -121,7 +129,7 @@ func unmapped(t topology.Topology, gateway string, s report.State) []string {
 				continue
 			}
 			m := s.Mapping[i]
-			if m.Uplink != "up" || m.Downlink != "up" {
+			if m.Uplink != "up" || m.Downlink != "up" && !n.Unaware {
 				out = append(out, fmt.Sprintf("%s: %s of %s on %s: uplink %s, downlink %s", gateway, role, sp.Name, m.LeafPort, m.Uplink, m.Downlink))
 			}
 			if want := role == "primary"; m.Active != want {
@@ -164,6 +172,9 @@ func mappingOf(t topology.Topology, states map[string]report.State) string {
 			continue
 		}
 		for _, m := range states[n.Name].Mapping {
+			if n.Unaware {
+				m.Downlink = "" // as last seen, which says more of the past than of the present
+			}
 			lines = append(lines, fmt.Sprintln(n.Name, m.GatewayPort, m.Leaf, m.LeafPort, m.Attachment, m.Role, m.Uplink, m.Downlink, m.Active, m.Hosts))
 		}
 	}

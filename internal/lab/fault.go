@@ -24,7 +24,7 @@ func (r *runner) fault(ctx context.Context, f topology.Fault) (*report.Fault, er
 			return nil, err
 		}
 	}
-	if err := r.fleet.Rate(finePace, concerned); err != nil {
+	if err := r.fleet.Rate(r.opts.every(finePace), concerned); err != nil {
 		return nil, r.better(err)
 	}
 	if err := r.pause(ctx, warmUp); err != nil {
@@ -47,16 +47,16 @@ func (r *runner) fault(ctx context.Context, f topology.Fault) (*report.Fault, er
 	if err != nil {
 		return nil, r.better(err)
 	}
-	if err := r.fleet.Rate(normalPace, concerned); err != nil {
+	if err := r.fleet.Rate(r.opts.every(normalPace), concerned); err != nil {
 		return nil, r.better(err)
 	}
 	out := &report.Fault{Name: f.Name, Action: f.Action, Error: late, WindowMs: [2]float64{relMs(from, at), relMs(to, at)}}
 	for i, m := range got {
-		out.Flows = append(out.Flows, flowOf(r.top.Flows[i], m, at, concerned(r.top.Flows[i])))
+		out.Flows = append(out.Flows, r.flowOf(r.top.Flows[i], m, at, concerned(r.top.Flows[i])))
 	}
-	states, errs := r.ask.states(ctx, r.top.Daemons())
+	states, errs := r.ask.states(ctx)
 	out.Nodes = states
-	for _, n := range r.top.Daemons() {
+	for _, n := range r.top.Nodes {
 		if errs[n.Name] != nil && out.Error == "" {
 			out.Error = errs[n.Name].Error()
 		}
@@ -151,13 +151,13 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-func flowOf(f topology.Flow, m probe.Measured, at int64, concerned bool) report.Flow {
+func (r *runner) flowOf(f topology.Flow, m probe.Measured, at int64, concerned bool) report.Flow {
 	out := report.Flow{
 		From: f.From, To: f.To, Sent: m.Sent, Lost: m.Lost, Duplicated: m.Duplicated, OutageMs: msOf(m.Outage), Recovered: m.Recovered,
-		Concerned: concerned, IntervalUs: normalPace.Microseconds(), SenderPauseMs: msOf(m.Pause), DelayMs: msOf(m.Delay),
+		Concerned: concerned, IntervalUs: r.opts.every(normalPace).Microseconds(), SenderPauseMs: msOf(m.Pause), DelayMs: msOf(m.Delay),
 	}
 	if concerned {
-		out.IntervalUs = finePace.Microseconds()
+		out.IntervalUs = r.opts.every(finePace).Microseconds()
 	}
 	for _, g := range m.Gaps[:min(len(m.Gaps), gapsMax)] {
 		out.Gaps = append(out.Gaps, report.Gap{FromMs: relMs(g.Sent, at), ToMs: relMs(g.Until, at), Lost: g.Lost})

@@ -66,9 +66,17 @@ func (in *instance) build(ctx context.Context) error {
 		return err
 	}
 	in.net = net
-	for _, n := range in.top.Daemons() {
+	for _, n := range in.top.Nodes {
 		if err := ctx.Err(); err != nil {
 			return context.Cause(ctx)
+		}
+		if n.Engine != nil {
+			if err := in.startEngine(ctx, n); err != nil {
+				return err
+			}
+		}
+		if n.Config == "" {
+			continue
 		}
 		if err := in.startDaemon(n); err != nil {
 			return err
@@ -94,7 +102,7 @@ func (in *instance) startDaemon(n topology.Node) error {
 		return fmt.Errorf("make state directory of %s: %w", n.Name, err)
 	}
 	config := in.path(n.Name + ".yaml")
-	body := fmt.Sprintf("%sstate-dir: %s\napi:\n  socket: %s\n", n.Config, stateDir, in.site.socket(in.top.Name, n.Name))
+	body := fmt.Sprintf("%s%sstate-dir: %s\napi:\n  socket: %s\n", n.Config, in.besides(n), stateDir, in.site.socket(in.top.Name, n.Name))
 	if err := os.WriteFile(config, []byte(body), 0o644); err != nil {
 		return fmt.Errorf("write config of %s: %w", n.Name, err)
 	}
@@ -135,35 +143,40 @@ func (in *instance) startProbes() (*probe.Fleet, error) {
 	return probe.NewFleet(uint32(os.Getpid())<<8^uint32(time.Now().UnixNano()), in.top.Flows, clients)
 }
 
-// start runs the command in a node, notes it on disk, and watches it.
+// start runs the command in a node and notes it.
 func (in *instance) start(node, what string, cmd *exec.Cmd) error {
 	tied := in.state.Mode == modeRun || what == "probe"
 	p, err := netns.Start(in.site.space(in.top.Name, node), cmd, tied)
 	if err != nil {
 		return fmt.Errorf("start %s of %s: %w", what, node, err)
 	}
+	log := node + ".log"
+	if what == "probe" {
+		log = node + ".probe.log"
+	}
+	return in.note(p, node, what, filepath.Join(in.logDir(), log))
+}
+
+// note remembers a process on disk, and watches it.
+func (in *instance) note(p *netns.Process, node, what, log string) error {
 	in.mu.Lock()
 	in.procs = append(in.procs, p)
 	in.state.Procs = append(in.state.Procs, procLine{ID: p.ID, Node: node, What: what})
 	st := in.state
 	in.mu.Unlock()
-	go in.watch(p, node, what)
+	go in.watch(p, node, what, log)
 	return in.site.save(st)
 }
 
 // watch notices a process that ends by itself.
-func (in *instance) watch(p *netns.Process, node, what string) {
+func (in *instance) watch(p *netns.Process, node, what, log string) {
 	<-p.Done()
 	in.mu.Lock()
 	defer in.mu.Unlock()
 	if in.calm || in.died != nil {
 		return
 	}
-	suffix := ""
-	if what == "probe" {
-		suffix = ".probe"
-	}
-	in.died = fmt.Errorf("%s of %s ended: %v%s", what, node, exitText(p.Err()), in.lastLine(node+suffix+".log"))
+	in.died = fmt.Errorf("%s of %s ended: %v%s", what, node, exitText(p.Err()), lastLine(log))
 	close(in.dead)
 }
 
@@ -175,9 +188,9 @@ func exitText(err error) string {
 }
 
 // lastLine quotes the end of a log.
-func (in *instance) lastLine(name string) string {
+func lastLine(path string) string {
 	const tail = 2000
-	b, err := os.ReadFile(filepath.Join(in.logDir(), name))
+	b, err := os.ReadFile(path)
 	b = bytes.TrimSpace(b[max(0, len(b)-tail):])
 	if err != nil || len(b) == 0 {
 		return ""
@@ -236,6 +249,7 @@ func (in *instance) end(grace time.Duration) error {
 
 // keepLogs saves the logs of a run that went wrong, until the next run.
 func (in *instance) keepLogs() {
+	in.keepEngineLogs()
 	to := in.site.failurePath(in.top.Name)
 	_ = os.RemoveAll(to)
 	if os.Rename(in.logDir(), to) == nil {

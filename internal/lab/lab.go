@@ -6,12 +6,14 @@
 package lab
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -29,17 +31,25 @@ type (
 	Result = report.Result
 )
 
-// EngineBGP is the embedded BGP speaker.
-const EngineBGP = "bgp"
+// EngineBGP is the embedded BGP speaker, and GatewayPeerless a gateway that runs peerless: what a lab has unless told otherwise.
+const (
+	EngineBGP       = topology.Embedded
+	GatewayPeerless = topology.Peerless
+)
+
+// Carriers lists the known engines and gateways.
+func Carriers() (engines, gateways []string) { return topology.Carriers() }
 
 // Options says what to build and how.
 type Options struct {
 	Topology string
-	Engine   string    // only EngineBGP; empty means that
+	Engine   string    // what carries the host routes; empty means EngineBGP
+	Gateway  string    // what the gateway runs; empty means GatewayPeerless
 	Binary   string    // the peerless binary; empty: this one
 	Progress io.Writer // nil: silence
 	Report   string    // file for the HTML page; empty: none
 	Keep     bool      // leave the lab standing after the run
+	Slow     int       // traffic is so many times sparser, for a machine that cannot send more; 0 means 1
 
 	probeBinary string // has the hidden probe command; empty: Binary
 }
@@ -57,7 +67,7 @@ func (usageError) Is(err error) bool { return err == ErrUsage }
 func usagef(format string, args ...any) error { return usageError{fmt.Sprintf(format, args...)} }
 
 // Topologies lists what can be built.
-func Topologies() []Topology { return topology.All() }
+func Topologies() []Topology { return append(topology.All(), topology.Bonded()...) }
 
 // Standing is a topology and whether it stands now.
 type Standing struct {
@@ -66,10 +76,11 @@ type Standing struct {
 	Since    time.Time
 }
 
-// List tells of every topology whether it stands.
+// List tells of every topology whether it stands. Those that want more of a kernel than every one has are told of only while they
+// stand.
 func List() ([]Standing, error) {
 	var out []Standing
-	for _, t := range topology.All() {
+	for i, t := range Topologies() {
 		st, err := machine.load(t.Name)
 		if err != nil {
 			return nil, err
@@ -77,6 +88,8 @@ func List() ([]Standing, error) {
 		s := Standing{Topology: t}
 		if st.alive() > 0 {
 			s.Mode, s.Since = st.Mode, st.Started
+		} else if i >= len(topology.All()) {
+			continue
 		}
 		out = append(out, s)
 	}
@@ -109,13 +122,14 @@ func (o Options) prepare() (Topology, Options, error) {
 	if err != nil {
 		return t, o, err
 	}
-	if o.Engine == "" {
-		o.Engine = EngineBGP
-	}
-	if o.Engine != EngineBGP {
-		return t, o, usagef("engine %q is not known: only %q is", o.Engine, EngineBGP)
+	o.Engine, o.Gateway = cmp.Or(o.Engine, EngineBGP), cmp.Or(o.Gateway, GatewayPeerless)
+	if t, err = t.With(topology.Carrier{Engine: o.Engine, Gateway: o.Gateway}); err != nil {
+		return t, o, usageError{err.Error()}
 	}
 	if err := needRoot(); err != nil {
+		return t, o, err
+	}
+	if err := installed(t); err != nil {
 		return t, o, err
 	}
 	if o.Binary == "" {
@@ -129,6 +143,7 @@ func (o Options) prepare() (Topology, Options, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
+	o.Slow = max(1, o.Slow)
 	return t, o, t.Validate()
 }
 
@@ -154,6 +169,9 @@ func Up(ctx context.Context, o Options) error {
 		return fmt.Errorf("%w (left standing; logs in %s; `lab down %s` removes it)", err, in.logDir(), t.Name)
 	}
 	in.say("up; sockets %s, logs in %s", machine.socket(t.Name, "NODE"), in.logDir())
+	if slices.ContainsFunc(t.Nodes, func(n topology.Node) bool { return n.Engine != nil }) {
+		in.say("routing engines: sockets, configuration and logs in %s", in.engineDir("NODE"))
+	}
 	return nil
 }
 
@@ -240,6 +258,7 @@ func inject(net *netns.Net, f topology.Fault) (at int64, err error) {
 				at = probe.Mono()
 			}
 		}
+		time.Sleep(o.Pause)
 		if err := net.SetPort(o.At.Node, o.At.Port, o.Up, mark); err != nil {
 			return at, fmt.Errorf("inject fault %s: %w", f.Name, err)
 		}

@@ -17,7 +17,10 @@ import (
 	"peerless/internal/step"
 )
 
-type mappingRow = step.MappingRow
+type (
+	mappingRow = step.MappingRow
+	portRow    = step.PortRow
+)
 
 // How traffic is measured.
 const (
@@ -32,6 +35,9 @@ const (
 	returnMax    = 20 * time.Second            // a server that has not returned by then will not
 	eventsBefore = int64(2 * time.Millisecond) // clocks are one; this is for the message under way
 )
+
+// every is how often a flow sends on this machine.
+func (o Options) every(pace time.Duration) time.Duration { return pace * time.Duration(max(1, o.Slow)) }
 
 // runner is a run in progress.
 type runner struct {
@@ -64,8 +70,8 @@ func run(ctx context.Context, s site, t topology.Topology, o Options) (*Result, 
 	if err != nil {
 		return nil, err
 	}
-	res := &Result{Topology: t.Name, Engine: o.Engine, Started: began, Kernel: kernel(), Faults: []report.Fault{}}
-	r := &runner{instance: in, ask: newAsker(s, t.Name), drops: map[string]uint32{}}
+	res := &Result{Topology: t.Name, Engine: o.Engine, Gateway: o.Gateway, Started: began, Kernel: kernel(), Faults: []report.Fault{}}
+	r := &runner{instance: in, ask: newAsker(s, t, in.net), drops: map[string]uint32{}}
 	err = r.whole(ctx, res)
 	res.DurationMs = msOf(time.Since(began))
 	if err != nil {
@@ -109,14 +115,14 @@ func (r *runner) whole(ctx context.Context, res *Result) error {
 		return err
 	}
 	r.fleet = fleet
-	if err := fleet.Rate(normalPace, func(topology.Flow) bool { return true }); err != nil {
+	if err := fleet.Rate(r.opts.every(normalPace), func(topology.Flow) bool { return true }); err != nil {
 		return err
 	}
 	if err := r.untilSteady(ctx, convergeMax); err != nil {
 		return err
 	}
 	res.ConvergeMs = msOf(time.Since(r.born))
-	states, _ := r.ask.states(ctx, r.top.Daemons())
+	states, _ := r.ask.states(ctx)
 	res.Steady, r.steady = states, mappingOf(r.top, states)
 	r.say("steady")
 	res.OK = true
@@ -140,7 +146,7 @@ func (r *runner) whole(ctx context.Context, res *Result) error {
 // untilSteady waits until the daemons say that all is well and every flow is whole.
 func (r *runner) untilSteady(ctx context.Context, bound time.Duration) error {
 	return r.await(ctx, bound, func() ([]string, error) {
-		states, errs := r.ask.states(ctx, r.top.Daemons())
+		states, errs := r.ask.states(ctx)
 		if left := unready(r.top, states, errs); len(left) > 0 {
 			return left, nil
 		}
@@ -160,7 +166,7 @@ func (r *runner) broken(last time.Duration) ([]string, error) {
 	}
 	var out []string
 	for i, m := range got {
-		if m.Lost > 0 || m.Sent < uint64(last/normalPace)/2 {
+		if m.Lost > 0 || m.Sent < uint64(last/r.opts.every(normalPace))/2 {
 			out = append(out, fmt.Sprintf("flow %s lost %d of %d", r.top.Flows[i].Name(), m.Lost, m.Sent))
 		}
 	}

@@ -53,7 +53,7 @@ type state struct {
 type procLine struct {
 	netns.ID
 	Node string `json:"node"`
-	What string `json:"what"` // daemon, probe
+	What string `json:"what"` // daemon, probe, or an engine's program
 }
 
 func (st state) alive() (n int) {

@@ -154,6 +154,9 @@ func TestOptions_Mistakes_AreNamed(t *testing.T) {
 	}{
 		{"an unknown topology lists the known ones", Options{Topology: "fig9"}, "fig4, fig7, guests, two-gateways"},
 		{"an engine that is not built", Options{Topology: "fig7", Engine: "ospf"}, `engine "ospf" is not known`},
+		{"an unknown gateway lists the known ones", Options{Topology: "fig7", Gateway: "quagga"}, "peerless, frr, bird"},
+		{"a gateway of one engine over leaves with another", Options{Topology: "fig7", Engine: "frr-bgp", Gateway: "bird"}, "goes with engine bgp only"},
+		{"an engine where gateways are peers", Options{Topology: "two-gateways", Engine: "static"}, "takes engine bgp and gateway peerless"},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {

@@ -77,7 +77,7 @@ func TestLeaf_LostMessages_ReappliesWhatIsMissing(t *testing.T) {
 	s := w.snapshot()
 	s.Neighbors = []step.NeighborState{resolved(w.m.cfg.Uplinks[0]),
 		{Neighbor: step.Neighbor{Port: "A2", Addr: addrOf(2), MAC: macOf(2)}, Present: true, Ours: true, Resolved: true}}
-	s.Routes = []step.RouteState{{Route: routeOf(neighbor.Host{Addr: addrOf(2), Port: "A2"}), Present: true, Ours: true}}
+	s.Routes = []step.RouteState{{Route: w.m.routeOf(neighbor.Host{Addr: addrOf(2), Port: "A2"}), Present: true, Ours: true}}
 	effects := w.do(s)
 	if len(lines(effects, "want neighbour 10.10.10.2")) != 0 || len(lines(effects, "want route 10.10.10.2/32")) != 0 {
 		t.Fatalf("re-applies what is right: %v", effects)
@@ -242,6 +242,26 @@ func TestLeaf_InheritedClaim_KeepsItsStampWhileAnotherLeafClaims(t *testing.T) {
 	w.do(garp("A2", 2))
 	if s, _ := w.m.book.Stamp(addrOf(2)); s != 1_790_000_100_001 {
 		t.Fatalf("stamp %d: the host's own announcement must win", s)
+	}
+}
+
+func TestLeaf_Question_TeachesNothingUntilTheSenderAnswers(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	got := w.do(request("A2", 2, 3))
+	if len(lines(got, "send arp request")) != 1 || len(lines(got, "want")) != 0 {
+		t.Fatalf("a question: %v", got)
+	}
+	if got := w.do(reply("A2", 2)); len(lines(got, "want advertise 10.10.10.2/32")) != 1 {
+		t.Fatalf("the answer: %v", got)
+	}
+	// A question does not keep alive what is silent to probes either.
+	for range 10 {
+		w.pass(time.Second)
+		w.do(request("A2", 2, 3))
+	}
+	if h, held := w.m.hosts.Holder(addrOf(2)); held {
+		t.Fatalf("10 s silent to probes: %+v", h)
 	}
 }
 

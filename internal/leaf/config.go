@@ -31,6 +31,25 @@ type Config struct {
 	GracefulRestart time.Duration // how long soft evidence is borne
 	Remember        time.Duration // how long addresses of an attachment are kept as probe targets
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
+	Export          Export        // how host routes get to the gateway
+}
+
+// ExportMode is the way in which host routes get to the gateway.
+type ExportMode uint8
+
+// Ways of host routes to the gateway.
+const (
+	ByBGP    ExportMode = iota // the embedded speaker advertises them
+	ByTable                    // a routing engine beside us takes them from a kernel table
+	ByNobody                   // the gateway has static routes
+)
+
+// Export says how host routes get to the gateway.
+type Export struct {
+	Mode    ExportMode
+	Table   uint32 // ByTable: the kernel table
+	Engine  string // ByTable: the engine that is asked what it has of the table; empty: none is
+	Recency bool   // ByTable: the metric of a route tells how new it is; the engine passes it on
 }
 
 // Subnet is a served subnet: its gateway address and virtual MAC are the same on both leaves.

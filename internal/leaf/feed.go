@@ -74,22 +74,27 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 
 // onClaimGone: a host whose server port hangs on us too may be coming here.
 func (m *Machine) onClaimGone(now model.Instant, addr netip.Addr) {
-	if r := m.heard.Gone(addr); r.Stamp != 0 {
-		m.remember(now, addr, r.Attachment)
+	r := m.heard.Gone(addr)
+	if d := m.attached(r.Attachment); d != nil && r.Stamp != 0 {
+		m.change(now, m.hosts.Expect(now.Mono, d.Port, addr), 0)
 	}
 }
 
 // remember makes an address a probe target on the downlink of its attachment.
 func (m *Machine) remember(now model.Instant, addr netip.Addr, id model.AttachmentID) {
-	if id == 0 {
-		return
+	if d := m.attached(id); d != nil {
+		m.change(now, m.hosts.Hint(now.Mono, d.Port, addr, model.MAC{}, neighbor.FromFeed), 0)
 	}
+}
+
+// attached is our own link to a server port, nil if we have none.
+func (m *Machine) attached(id model.AttachmentID) *downlink {
 	for _, d := range m.downs {
-		if d.ID == id {
-			m.change(now, m.hosts.Hint(now.Mono, d.Port, addr, model.MAC{}, neighbor.FromFeed), 0)
-			return
+		if d.ID == id && id != 0 {
+			return d
 		}
 	}
+	return nil
 }
 
 func (m *Machine) verified(addr netip.Addr) bool {

@@ -11,6 +11,7 @@ func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 	switch p := m.ports[e.Port].(type) {
 	case *uplink:
 		m.hearUplink(now, p, e.SenderIP)
+		m.answerGateway(p, e)
 	case *downlink:
 		m.answer(p, e)
 		m.learn(now, p, e)
@@ -39,6 +40,16 @@ func (m *Machine) answer(d *downlink, e step.ARPSeen) {
 		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "hosts of one subnet reach each other through the leaf"})
 }
 
+// answerGateway tells a gateway that asks whether a host is here: without a routing protocol it can know only by asking.
+func (m *Machine) answerGateway(u *uplink, e step.ARPSeen) {
+	h, held := m.hosts.Holder(e.TargetIP)
+	if e.Op != step.ARPRequest || e.SenderIP != u.Neighbor || !held || !h.State.Advertised() || u.state.MAC.IsZero() {
+		return
+	}
+	m.emit(step.SendARP{Port: u.Port, Op: step.ARPReply, DstMAC: e.SrcMAC, SenderMAC: u.state.MAC, SenderIP: e.TargetIP,
+		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "the gateway asks, and the host is here"})
+}
+
 // elsewhere reports whether the target, remembered on the asker's port, is known to be behind another one now: installed on
 // another port of ours, or claimed by another leaf.
 func (m *Machine) elsewhere(d *downlink, e step.ARPSeen) bool {
@@ -49,13 +60,21 @@ func (m *Machine) elsewhere(d *downlink, e step.ARPSeen) bool {
 	return r.Stamp != 0 && r.Attachment != d.ID
 }
 
-// learn takes the sender of an ARP packet for a host of this port, if it can be one.
+// learn takes the sender of an ARP packet for a host of this port, if it can be one. An announcement and an answer prove that
+// the host sends by this port. A question does not: a server whose links are in a bridge asks by both, since the kernel floods
+// what the bridge itself sends to every port, whatever the port's flood flags. Its sender is asked back, and only the active
+// link carries the answer (question-is-no-proof).
 func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 	if r := m.admit.Sender(e.SenderIP, e.SenderMAC, e.SrcMAC); r != neighbor.Admitted {
 		m.refuse(d, r, e.SenderMAC)
 		return
 	}
-	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, e.SenderIP == e.TargetIP), 0)
+	announced := e.SenderIP == e.TargetIP
+	if e.Op == step.ARPRequest && !announced {
+		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromARP), 0)
+		return
+	}
+	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, announced), 0)
 }
 
 // refuse counts what cannot be a host, and tells an operator once while the port serves where he would act on it.

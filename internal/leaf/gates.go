@@ -56,7 +56,11 @@ func (m *Machine) noteOperator(d *downlink, cause step.Cause) {
 
 // wantGate closes or opens. Both are urgent: servers wait for it.
 func (m *Machine) wantGate(d *downlink, closed bool, why string, cause step.Cause) {
-	m.emit(step.Want{Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true, Why: why, Cause: cause})
+	w := step.Want{Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true, Why: why, Cause: cause}
+	if closed {
+		w.After = m.closeAfter
+	}
+	m.emit(w)
 }
 
 // onGateApplied takes the verified outcome.

@@ -102,14 +102,21 @@ func (m *Machine) arrivalCause(now model.Instant, d *downlink) step.Cause {
 
 // install makes the kernel hold the host before anybody is told of it.
 func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
-	n, r := neighborOf(h), routeOf(h)
+	n, r := neighborOf(h), m.routeOf(h)
 	m.want(step.Want{Object: n, Why: why, Cause: cause})
 	m.want(step.Want{Object: r, After: n.Key(), Why: why, Cause: cause})
 	m.advertise(d, h, stamp, why, cause)
 }
 
 func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
-	m.want(step.Want{Object: m.book.Host(h.Addr, d.Attachment, stamp), After: routeOf(h).Key(), Why: why, Cause: cause})
+	adv := m.book.Host(h.Addr, d.Attachment, stamp)
+	switch m.cfg.Export.Mode {
+	case ByBGP:
+		m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})
+	case ByTable:
+		m.export(h, stamp, why, cause)
+	case ByNobody: // the gateway's routes are static, and it asks by ARP
+	}
 }
 
 // verify raises the stamp of an inherited claim, unless another leaf claims the host at present: its claim is then newer than
@@ -135,7 +142,7 @@ func (m *Machine) withdraw(_ model.Instant, d *downlink, c neighbor.Change, caus
 	alone := cause == 0 // not part of a port's failure
 	cause = m.causeOr(cause)
 	d.cause = cause
-	m.want(step.Want{Object: adv, Absent: true, Urgent: true, Why: c.Why, Cause: cause})
+	m.retract(adv, c.Why, cause)
 	if alone {
 		m.noteHost(noteHostGone, d, c.Host, "host "+c.Host.Addr.String()+" left "+string(d.Port), c.Why, step.StageDetect, cause)
 	}
@@ -146,7 +153,7 @@ func (m *Machine) remove(d *downlink, h neighbor.Host, why string, cause step.Ca
 	if cause == 0 {
 		cause = d.cause
 	}
-	m.want(step.Want{Object: routeOf(h), Absent: true, Why: why, Cause: cause})
+	m.want(step.Want{Object: m.routeOf(h), Absent: true, Why: why, Cause: cause})
 	m.want(step.Want{Object: neighborOf(h), Absent: true, Why: why, Cause: cause})
 	if d.serving {
 		m.listen(d)
@@ -176,8 +183,14 @@ func (m *Machine) noteWarn(what string, d *downlink, addr netip.Addr, text, why 
 	m.emit(step.Note{Warn: true, What: what, Port: d.Port, Addr: addr, Attachment: d.ID, ServerPort: d.ServerPort, Text: text, Why: why})
 }
 
-func routeOf(h neighbor.Host) step.Route {
-	return step.Route{Prefix: step.HostPrefix(h.Addr), NextHop: step.NextHop{Dev: h.Port}}
+// routeOf is the route that forwards to a host.
+func (m *Machine) routeOf(h neighbor.Host) step.Route {
+	return step.Route{Table: m.table, Prefix: step.HostPrefix(h.Addr), NextHop: step.NextHop{Dev: h.Port}}
+}
+
+// isHosts reports whether a table is the one that hosts are forwarded by.
+func (m *Machine) isHosts(table uint32) bool {
+	return table == m.table || m.table == 0 && isMain(table)
 }
 
 func neighborOf(h neighbor.Host) step.Neighbor {

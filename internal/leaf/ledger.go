@@ -84,18 +84,25 @@ func (l *ledger) applied(w step.Want) (step.Note, bool) {
 }
 
 func (t *tally) stage(w step.Want) (pending, done *int) {
-	switch w.Object.(type) {
+	switch o := w.Object.(type) {
 	case step.Route:
-		if !w.Absent {
+		switch {
+		case o.Table != 0 && o.Table != HostTable: // for the engine to tell
+			return t.tellings(w.Absent)
+		case !w.Absent:
 			return &t.installs, &t.installed
 		}
 		return nil, nil
 	default:
-		if w.Absent {
-			return &t.withdraws, &t.withdrawn
-		}
-		return &t.tells, &t.telling
+		return t.tellings(w.Absent)
 	}
+}
+
+func (t *tally) tellings(absent bool) (pending, done *int) {
+	if absent {
+		return &t.withdraws, &t.withdrawn
+	}
+	return &t.tells, &t.telling
 }
 
 // isHost reports whether an object is a host's route or advertisement. Attachments carry NO_EXPORT, hosts never.
@@ -123,14 +130,21 @@ func (m *Machine) onApplied(now model.Instant, w step.Want) {
 			m.defaultSet = true
 			m.settle(now, w.Cause)
 		}
+		if m.isExport(o.Table) {
+			m.onExported(o, w.Absent)
+		}
 	}
 	if n, ok := m.ledger.applied(w); ok {
 		m.emit(n)
 	}
 }
 
-// onFailed reports a closing that did not come about: the one failure that an operator must know of at once.
+// onFailed reports a closing that did not come about: the one failure that an operator must know of at once. A withdrawal that
+// fails holds up no closing.
 func (m *Machine) onFailed(_ model.Instant, f step.Failed) {
+	if r, ok := f.Want.Object.(step.Route); ok && f.Want.Absent && f.Want.Urgent && m.isExport(r.Table) {
+		m.closeAnyway(f.Want.Cause)
+	}
 	g, ok := f.Want.Object.(step.Gate)
 	if !ok || f.Attempt != 1 {
 		return

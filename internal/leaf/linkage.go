@@ -102,6 +102,9 @@ func (m *Machine) noteUplink(_ model.Instant, u *uplink, cause step.Cause) {
 		u.Default = linkage.NoDefault // the session is forgotten, and what it told with it
 	}
 	u.Soft, u.told = false, false
+	if m.cfg.Export.Mode != ByBGP {
+		return
+	}
 	m.emit(step.ResetSession{Peer: u.Neighbor, Why: "uplink " + string(u.Port) + ": " + u.why})
 }
 
@@ -174,11 +177,13 @@ func (m *Machine) closeGroup(now model.Instant, g *group) {
 	if g.reason == claim.ReasonUnknown || m.everLinked(g) {
 		g.reason = claim.ReasonLinkage
 	}
+	m.closeAfter = m.retractFirst(g)
 	for _, d := range g.downs {
 		if d.state.Present {
 			m.gate(now, d, linkage.Close)
 		}
 	}
+	m.closeAfter = step.Key{}
 	m.emit(step.Note{Warn: true, What: noteLinkageClosed, Hosts: m.hostsOf(g), Cause: g.cause,
 		Text: fmt.Sprintf("group %s closes %s", g.Name, plural(len(g.downs), "downlink")), Why: g.why})
 	for _, d := range g.downs {

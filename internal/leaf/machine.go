@@ -41,6 +41,13 @@ type Machine struct {
 	defaultSet   bool              // applied
 	defaultAsked bool
 
+	table      uint32                   // that hosts are forwarded by; 0 is main
+	exports    map[netip.Addr]*exported // ByTable: what the engine is to take
+	inherited  map[netip.Addr]step.Route
+	clash      map[step.Key]struct{} // routes of others in the engine's table: counted, never ranged
+	engine     engine
+	closeAfter step.Key // while a group closes: the withdrawal that must be done first
+
 	armed   time.Duration // hostsTimer
 	isArmed bool
 	causes  step.Cause
@@ -74,7 +81,10 @@ func New(cfg Config) *Machine {
 		cfg: cfg, book: announce.New(cfg.AS, cfg.AttachmentRange), heard: announce.NewStamps(maxRumours),
 		hosts: neighbor.New(neighbor.Config{Interval: cfg.HostProbe.Interval, Multiplier: cfg.HostProbe.Multiplier,
 			Drain: cfg.Drain, Remember: cfg.Remember}),
-		ports: map[model.Port]any{},
+		ports: map[model.Port]any{}, exports: map[netip.Addr]*exported{}, clash: map[step.Key]struct{}{},
+	}
+	if cfg.Export.Mode == ByTable {
+		m.table = HostTable
 	}
 	for _, s := range cfg.Subnets {
 		m.admit.Nets = append(m.admit.Nets, neighbor.Net{Prefix: s.Prefix.Masked(), Gateway: s.Gateway, MAC: s.MAC})
@@ -147,6 +157,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onPaths(now, ev)
 	case step.EndOfRIB:
 		m.onEndOfRIB(now, ev)
+	case step.EngineState:
+		m.onEngine(now, ev)
 	case step.TimerFired:
 		m.onTimer(now, ev.Timer)
 	case step.Applied:

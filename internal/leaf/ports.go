@@ -141,7 +141,7 @@ func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause)
 // tellAttachment says an attachment's state upstream, if it changed. It is said as long as the daemon lives.
 func (m *Machine) tellAttachment(d *downlink, state claim.State, reason claim.Reason, cause step.Cause) {
 	adv, changed := m.book.Attachment(d.Attachment, state, reason)
-	if !changed {
+	if !changed || m.cfg.Export.Mode != ByBGP {
 		return
 	}
 	m.want(step.Want{Object: adv, Urgent: state != claim.Up, Cause: cause,

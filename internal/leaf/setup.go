@@ -11,6 +11,13 @@ import (
 // mainTable is the number of the kernel's main routing table.
 const mainTable = 254
 
+// HostTable is the number of the table that hosts are forwarded by where a routing engine has the main table: what it puts there,
+// the other leaf's hosts perhaps, must not send up again what came down.
+const HostTable = 20099
+
+// hostRule is the priority of the first rule that looks into it.
+const hostRule = 900
+
 // firstRule is the priority of the first rule that keeps traffic from going up again.
 const firstRule = 1000
 
@@ -41,7 +48,11 @@ func (m *Machine) setupGlobal() {
 	m.sysctl("net/ipv4/conf/all/rp_filter", "0", "replies may leave by another port")
 	m.sysctl("net/ipv4/conf/all/send_redirects", "0", "hosts reach each other through the leaf")
 	for _, r := range m.wantedRules() {
-		m.want(step.Want{Object: r, Why: "what came down never goes up again"})
+		why := "what came down never goes up again"
+		if r.Priority < firstRule {
+			why = "hosts are forwarded by a table of their own"
+		}
+		m.want(step.Want{Object: r, Why: why})
 	}
 }
 
@@ -49,13 +60,21 @@ func (m *Machine) setupGlobal() {
 // error would abort connections that are about to be repaired.
 func (m *Machine) wantedRules() []step.Rule {
 	var rules []step.Rule
+	for i, s := range m.cfg.Subnets {
+		if m.table != 0 {
+			rules = append(rules, step.Rule{Priority: hostRule + uint32(i), To: s.Prefix.Masked(), Table: m.table, SuppressPrefixLen: -1})
+		}
+	}
+	p := uint32(firstRule)
 	for _, u := range m.cfg.Uplinks {
 		for _, s := range m.cfg.Subnets {
-			p := firstRule + uint32(len(rules))
 			to := s.Prefix.Masked()
+			if m.table == 0 {
+				rules = append(rules, step.Rule{Priority: p, IIF: u.Port, To: to, Table: mainTable, SuppressPrefixLen: to.Bits()})
+			}
 			rules = append(rules,
-				step.Rule{Priority: p, IIF: u.Port, To: to, Table: mainTable, SuppressPrefixLen: to.Bits()},
 				step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Blackhole: true})
+			p += 2
 		}
 	}
 	return rules

@@ -33,6 +33,11 @@ const (
 	noteLinkageOpen    = "linkage-open"     // every downlink of a group is open again
 	noteAdvertised     = "hosts-advertised" // advertise: every host of the cause is advertised
 	noteWithdrawn      = "hosts-withdrawn"  // withdraw: every host of the cause is withdrawn
+	noteEngineDown     = "engine-down"      // the routing engine beside us does not work
+	noteEngineUp       = "engine-up"        // it works again
+	noteEngineDeaf     = "engine-deaf"      // it works and has none of our routes
+	noteEngineLost     = "engine-lost"      // it lost one: put in again
+	noteTableClash     = "table-clash"      // somebody else's routes are in the table of our hosts
 	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
 )
 

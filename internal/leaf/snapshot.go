@@ -55,7 +55,9 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 		m.askDefaultIfUsed()
 	}
 	m.setupAll(now, first)
+	m.readExports(s, first)
 	m.reconcileHosts(now, s, first)
+	m.reconcileExports(s, first)
 	m.removeStrays(s)
 	m.starting = false
 }
@@ -113,6 +115,7 @@ func (m *Machine) readNeighbors(list []step.NeighborState) {
 // until evidence speaks against it. Without that a daemon's restart would close every server port.
 func (m *Machine) inheritDefault(now model.Instant, routes []step.RouteState) {
 	if !m.cfg.DefaultFromBGP {
+		m.inheritForwarding(routes)
 		return
 	}
 	for _, r := range routes {
@@ -126,6 +129,21 @@ func (m *Machine) inheritDefault(now model.Instant, routes []step.RouteState) {
 			}
 			u.Default, u.Alive = linkage.InheritedDefault, true
 			m.emit(step.Arm{Timer: step.Timer{Kind: timerSoft, Port: u.Port}, At: now.Mono + m.cfg.GracefulRestart})
+		}
+	}
+}
+
+// inheritForwarding is the same where others install the default route: it is there, and hosts of ours show that we were
+// forwarding.
+func (m *Machine) inheritForwarding(routes []step.RouteState) {
+	if !slices.ContainsFunc(routes, func(r step.RouteState) bool {
+		return r.Ours && r.Present && isHostPrefix(r.Prefix) && m.isHosts(r.Table)
+	}) {
+		return
+	}
+	for _, u := range m.ups {
+		if u.Up && !u.Silent && u.Default == linkage.HeardDefault {
+			u.Alive = true
 		}
 	}
 }
@@ -172,17 +190,19 @@ func (m *Machine) onRoute(now model.Instant, r step.RouteState) {
 		m.noteKernelDefault(r)
 		m.readKernelDefaults()
 		m.settle(now, 0)
-	case !m.seen || !r.Ours || !isMain(r.Table):
-	case r.Prefix == anywhere && r.Metric == defaultMetric:
+	case m.isExport(r.Table):
+		m.onExportRoute(r)
+	case !m.seen || !r.Ours:
+	case r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric:
 		if !r.Present && len(m.defaultHops) > 0 {
 			m.defaultSet = false
 			m.askDefault(0, "somebody deleted it")
 		}
-	case isHostPrefix(r.Prefix):
+	case isHostPrefix(r.Prefix) && m.isHosts(r.Table):
 		h, held := m.hosts.Holder(r.Prefix.Addr())
 		switch {
 		case held && m.down(h.Port).serving && (!r.Present || r.NextHop.Dev != h.Port):
-			m.want(step.Want{Object: routeOf(h), Why: "somebody changed it"})
+			m.want(step.Want{Object: m.routeOf(h), Why: "somebody changed it"})
 		case !held && r.Present:
 			m.dropRoute(r.Route, "no host of ours")
 		}
@@ -211,7 +231,7 @@ func (m *Machine) reconcileHosts(now model.Instant, s step.Snapshot, first bool)
 	}
 	routes := map[holding]bool{}
 	for _, r := range s.Routes {
-		if !r.Ours || !r.Present || !isMain(r.Table) || !isHostPrefix(r.Prefix) {
+		if !r.Ours || !r.Present || !m.isHosts(r.Table) || !isHostPrefix(r.Prefix) {
 			continue
 		}
 		addr, port := r.Prefix.Addr(), r.NextHop.Dev
@@ -244,7 +264,7 @@ func (m *Machine) reconcileHosts(now model.Instant, s step.Snapshot, first bool)
 				m.want(step.Want{Object: neighborOf(h), Why: "missing in the kernel"})
 			}
 			if !routes[at] {
-				m.want(step.Want{Object: routeOf(h), After: neighborOf(h).Key(), Why: "missing in the kernel"})
+				m.want(step.Want{Object: m.routeOf(h), After: neighborOf(h).Key(), Why: "missing in the kernel"})
 			}
 		}
 	}
@@ -278,7 +298,7 @@ func (m *Machine) removeStrays(s step.Snapshot) {
 		}
 	}
 	for _, r := range s.Routes {
-		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && isMain(r.Table) {
+		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && m.isHosts(r.Table) || m.isExport(r.Table) {
 			continue
 		}
 		if m.cfg.DefaultFromBGP && r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric {

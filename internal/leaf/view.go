@@ -19,7 +19,12 @@ func (m *Machine) View(now model.Instant) step.View {
 		Sessions: []step.SessionRow{}}
 	for _, u := range m.ups {
 		v.Ports = append(v.Ports, u.row(now))
-		v.Sessions = append(v.Sessions, u.sessionRow(now))
+		if m.cfg.Export.Mode == ByBGP {
+			v.Sessions = append(v.Sessions, u.sessionRow(now))
+		}
+	}
+	if m.cfg.Export.Mode == ByTable {
+		v.Sessions = append(v.Sessions, m.engineRow(now))
 	}
 	for _, d := range m.downs {
 		v.Ports = append(v.Ports, m.portRow(now, d))

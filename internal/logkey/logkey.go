@@ -8,8 +8,10 @@ const (
 	Absent     = "absent"      // the want asks for an absence
 	Attempt    = "attempt"     // number of the try, from 1
 	Count      = "count"       // how many
+	Detail     = "detail"      // what another program said
 	Driver     = "driver"      // which driver says it
 	Effect     = "effect"      // an effect as text
+	Engine     = "engine"      // routing engine beside us
 	Error      = "error"       // what went wrong
 	Event      = "event"       // slug of a journal entry
 	Host       = "host"        // address of a host
@@ -19,6 +21,7 @@ const (
 	Peer       = "peer"        // routing neighbour
 	Port       = "port"        // network device
 	Role       = "role"        // role of this node
+	Running    = "running"     // whether it runs
 	ServerPort = "server_port" // name of a server port
 	Socket     = "socket"      // unix socket
 	Version    = "version"     // of peerless

@@ -160,6 +160,14 @@ type Path struct {
 // EndOfRIB tells that the peer has sent all it had (RFC 4724).
 type EndOfRIB struct{ Peer netip.Addr }
 
+// EngineState tells how a routing engine beside us is, and what it has of the routes in the kernel table that it reads.
+type EngineState struct {
+	Engine  string // "frr" or "bird"
+	Running bool
+	Detail  string         // why it is not running
+	Routes  []netip.Prefix // sorted; none if no table was asked for
+}
+
 // TimerFired tells that an armed timer's time has come. The engine drops stale firings.
 type TimerFired struct{ Timer Timer }
 
@@ -197,6 +205,7 @@ func (DataSeen) event()        {}
 func (SessionChanged) event()  {}
 func (PathsChanged) event()    {}
 func (EndOfRIB) event()        {}
+func (EngineState) event()     {}
 func (TimerFired) event()      {}
 func (Applied) event()         {}
 func (Failed) event()          {}

@@ -90,6 +90,12 @@ func (e PathsChanged) String() string {
 	}
 	return b.String()
 }
+func (e EngineState) String() string {
+	if !e.Running {
+		return fmt.Sprintf("engine %s does not run: %s", e.Engine, e.Detail)
+	}
+	return fmt.Sprintf("engine %s runs, has %d routes", e.Engine, len(e.Routes))
+}
 func (e EndOfRIB) String() string   { return fmt.Sprintf("end of RIB from %s", e.Peer) }
 func (e TimerFired) String() string { return "timer " + e.Timer.String() }
 func (e Applied) String() string    { return "applied " + e.Want.line() }
@@ -280,7 +286,7 @@ func (e Disarm) String() string { return "disarm " + e.Timer.String() }
 func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 var _ = []Event{Started{}, Snapshot{}, PortChanged{}, AddressChanged{}, RouteChanged{}, NeighborChanged{}, ARPSeen{}, RARPSeen{},
-	DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, TimerFired{}, Applied{}, Failed{}}
+	DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, TimerFired{}, Applied{}, Failed{}}
 var _ = []Effect{Want{}, SendARP{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
 var _ = []Object{Gate{}, Address{}, HardwareAddress{}, Sysctl{}, Route{}, Neighbor{}, Rule{}, FDB{}, BridgePort{}, BondActive{},
 	Listen{}, Advertisement{}}

@@ -230,6 +230,20 @@ func encodeAdmin(index int, up bool) request {
 	return change(unix.RTM_SETLINK, linkHeader(unix.AF_UNSPEC, index, flags, unix.IFF_UP))
 }
 
+// operState is what IF_OPER_DORMANT and IF_OPER_UP are (RFC 2863).
+type operState uint8
+
+const (
+	operDormant operState = 5
+	operUp      operState = 6
+)
+
+func encodeOperState(index int, s operState) request {
+	p := linkHeader(unix.AF_UNSPEC, index, 0, 0)
+	p.attr(unix.IFLA_OPERSTATE, []byte{uint8(s)})
+	return change(unix.RTM_SETLINK, p)
+}
+
 // encodeProtoDown sets or clears our reason, and protodown with it. The kernel refuses to clear protodown while somebody
 // else's reason stands.
 func encodeProtoDown(index int, down bool) request {

@@ -20,6 +20,8 @@ type mirror struct {
 	sight func(link) (link, bool) // the device as it is now, and whether it is closed by us
 	own   func(uint32) bool       // whether a netlink port id is that of our wants
 
+	outdated bool // what there is to be told of has grown: only a new dump has all of it
+
 	ports     map[model.Port]step.PortState // as last told
 	addresses map[addressKey]bool           // value: noprefixroute
 	routes    map[routeKey]step.RouteState  // ours and the watched
@@ -95,6 +97,7 @@ type census struct {
 
 // reset forgets everything, takes the dump for the truth and gives it as the machine is to see it, in a fixed order.
 func (m *mirror) reset(c census, reason string) step.Snapshot {
+	m.outdated = false
 	m.ports = map[model.Port]step.PortState{}
 	m.addresses = map[addressKey]bool{}
 	m.routes = map[routeKey]step.RouteState{}
@@ -198,6 +201,9 @@ func (m *mirror) onLink(l link, present bool) []step.Event {
 	} else {
 		old, known = m.links.remove(l.index)
 	}
+	if l.master != old.master && m.scope.ports[l.name] && !m.scope.ports[m.links.name(l.master)] && m.isBridge(l.master) {
+		m.outdated = true
+	}
 	events := m.tellPort(l.name)
 	if known && old.name != l.name { // renamed
 		events = append(events, m.tellPort(old.name)...)
@@ -208,11 +214,29 @@ func (m *mirror) onLink(l link, present bool) []step.Event {
 	return events
 }
 
+func (m *mirror) isBridge(index int) bool {
+	l, ok := m.links.at(index)
+	return ok && l.kind == "bridge"
+}
+
+// concerns reports whether a port is told of for its own sake: it is configured, or the bridge above a configured one, which
+// has the addresses and the guests of a bond that is its member.
+func (m *mirror) concerns(name model.Port) bool {
+	if m.scope.ports[name] {
+		return true
+	}
+	l, ok := m.links.named(name)
+	return ok && l.kind == "bridge" && slices.ContainsFunc(m.scope.order, func(p model.Port) bool {
+		below, ok := m.links.named(p)
+		return ok && below.master == l.index
+	})
+}
+
 // tellPort compares the port with what was last told. A bridge's member is told of, too, and a last time when it leaves.
 func (m *mirror) tellPort(name model.Port) []step.Event {
 	now := step.PortState{Port: name}
 	configured := m.scope.ports[name]
-	concerned := configured
+	concerned := m.concerns(name)
 	if l, ok := m.links.named(name); ok {
 		ours := false
 		if configured {
@@ -223,7 +247,7 @@ func (m *mirror) tellPort(name model.Port) []step.Event {
 		if l.master != 0 {
 			now.Master = m.links.name(l.master)
 			master, _ := m.links.at(l.master)
-			concerned = concerned || master.kind == "bridge" && m.scope.ports[master.name]
+			concerned = concerned || master.kind == "bridge" && m.concerns(master.name)
 		}
 	}
 	last, told := m.ports[name]
@@ -241,7 +265,7 @@ func (m *mirror) tellPort(name model.Port) []step.Event {
 func (m *mirror) onAddress(a address, present bool) []step.Event {
 	key := addressKey{m.links.name(a.index), a.prefix}
 	last, known := m.addresses[key]
-	if !m.scope.ports[key.port] || present == known && last == a.noPrefixRoute || !present && !known {
+	if !m.concerns(key.port) || present == known && last == a.noPrefixRoute || !present && !known {
 		return nil
 	}
 	events := []step.Event{step.AddressChanged{

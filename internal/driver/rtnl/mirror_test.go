@@ -64,6 +64,42 @@ func TestMirror_Link(t *testing.T) {
 	}
 }
 
+// A server's bond may be a member of a bridge: there are its addresses, and the guests.
+func TestMirror_BridgeAboveABond_IsToldOf(t *testing.T) {
+	bond := link{index: 1, name: "bond", adminUp: true, carrier: true, kind: "bond"}
+	bridge := link{index: 2, name: "br", adminUp: true, carrier: true, kind: "bridge"}
+	guest := link{index: 3, name: "tap", adminUp: true, carrier: true, master: bridge.index}
+	home := address{index: bridge.index, prefix: prefix("10.10.10.1/24")}
+	m := &mirror{scope: newScope(Options{Ports: []model.Port{"bond"}}), links: newLinkTable(nil),
+		sight: func(l link) (link, bool) { return l, false }, own: func(uint32) bool { return false }}
+	all := func() census { return census{links: []link{bond, bridge, guest}, addresses: []address{home}} }
+	told := func(s step.Snapshot) string { return fmt.Sprint(len(s.Ports), " ports ", s.Addresses) }
+
+	if have, want := told(m.reset(all(), "start")), "1 ports []"; have != want {
+		t.Errorf("apart: %s, want %s", have, want)
+	}
+	bond.master = bridge.index
+	m.onLink(bond, true)
+	if !m.outdated {
+		t.Fatal("joined: no new dump is asked for")
+	}
+	if have := told(m.reset(all(), reasonBridged)); !strings.HasPrefix(have, "3 ports [address 10.10.10.1/24") || m.outdated {
+		t.Errorf("joined: %s", have)
+	}
+	more := home
+	more.prefix = prefix("10.10.10.2/24")
+	if have := lines(m.onAddress(more, true)); !strings.Contains(have, "10.10.10.2/24") {
+		t.Errorf("address on the bridge: %q", have)
+	}
+	late := link{index: 4, name: "tap2", adminUp: true, carrier: true, master: bridge.index}
+	if have := lines(m.onLink(late, true)); !strings.Contains(have, "tap2") {
+		t.Errorf("guest's port: %q", have)
+	}
+	if m.onLink(bond, true); m.outdated {
+		t.Error("a repeated report asks for a new dump")
+	}
+}
+
 func TestMirror_DeletionOfAnOlderDevice_LeavesItsSuccessor(t *testing.T) {
 	m := aMirror()
 	m.onLink(link{index: 9, name: "u1", adminUp: true, carrier: true}, true)

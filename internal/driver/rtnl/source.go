@@ -15,6 +15,7 @@ import (
 const (
 	reasonStart    = "start"
 	reasonOverflow = "netlink overflow"
+	reasonBridged  = "a port joined a bridge"
 	retryPause     = 100 * time.Millisecond // after a failure that is no overflow
 	drainMax       = 1 << 16                // messages dropped before a dump; a writer may be faster than we
 )
@@ -46,6 +47,9 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 		if ctx.Err() != nil {
 			return nil
 		}
+		if err == nil && d.refresh(m, reasonBridged, post) == nil {
+			continue
+		}
 		d.log.Warn("netlink events were lost, reading everything anew", "error", err)
 		if !errors.Is(err, unix.ENOBUFS) && !pause(ctx) {
 			return nil
@@ -58,7 +62,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	}
 }
 
-// stream posts changes until the socket reports an error.
+// stream posts changes until the socket reports an error, or nil where everything has to be read anew for another reason.
 func (d *Driver) stream(m *mirror, post func(step.Event)) error {
 	for {
 		msgs, err := d.events.Receive()
@@ -69,6 +73,9 @@ func (d *Driver) stream(m *mirror, post func(step.Event)) error {
 			for _, ev := range m.apply(msg) {
 				post(ev)
 			}
+		}
+		if m.outdated {
+			return nil
 		}
 	}
 }
@@ -106,8 +113,8 @@ func (d *Driver) drain() error {
 	})
 }
 
-// pollCarrier reads the carrier of ports that are up. The kernel holds carrier-down events back by up to a second; reading forces
-// the event out, so the value itself is of no use.
+// pollCarrier reads the carrier of ports that are up. The kernel holds carrier-down events back by up to a second; from Linux 6.8
+// reading forces the event out, before that it has to be pushed.
 func (d *Driver) pollCarrier(ctx context.Context) {
 	if len(d.opts.PollPorts) == 0 || d.opts.CarrierPoll < 0 {
 		return
@@ -122,9 +129,22 @@ func (d *Driver) pollCarrier(ctx context.Context) {
 		}
 		for _, port := range d.opts.PollPorts {
 			if l, ok := d.links.named(port); ok && l.adminUp && l.carrier {
-				_, _ = d.ioctl.carrier(port) // a port that vanished is an event of its own
+				if up, err := d.ioctl.carrier(port); err == nil && !up { // a port that vanished is an event of its own
+					d.push(l)
+				}
 			}
 		}
+	}
+}
+
+// push makes a kernel that knows of a lost carrier, and keeps it to itself, act on it and tell: whatever the state of a device is
+// set to, the kernel then looks at the carrier too. The event that it holds back puts the state right later. Where there is
+// none any more, because the kernel has told by now, the first message changes nothing; where the carrier has come back since,
+// the second one undoes the first. What is refused, or is for another device by now, the kernel tells in its own time.
+func (d *Driver) push(l link) {
+	_ = d.emits.one(encodeOperState(l.index, operDormant))
+	if up, err := d.ioctl.carrier(l.name); err == nil && up {
+		_ = d.emits.one(encodeOperState(l.index, operUp))
 	}
 }
 

@@ -103,12 +103,14 @@ func (t *Table) newest(h *Host, among func(*Claim) bool) *Claim {
 	return best
 }
 
-// newer orders claims: pinned before heard, then by stamp. Claims without a stamp, of leaves that know nothing of
+// newer orders claims: pinned before heard, then by stamp. Of pins, one whose leaf answers for the host goes first. Claims without a stamp, of leaves that know nothing of
 // stamps, are ordered by arrival.
 func (t *Table) newer(a, b *Claim) bool {
 	switch {
 	case a.Static != b.Static:
 		return a.Static
+	case a.Static && a.Answer != b.Answer:
+		return a.Answer
 	case a.Static && a.Said.Role != b.Said.Role:
 		return a.Said.Role == model.Primary
 	case a.Said.Stamp == 0 && b.Said.Stamp == 0:
@@ -120,7 +122,8 @@ func (t *Table) newer(a, b *Claim) bool {
 func (t *Table) live(c *Claim) bool { return !c.gone && c.session > t.leaves[c.Link.Leaf].lost }
 
 func (t *Table) usable(c *Claim) bool {
-	return t.live(c) && t.leaves[c.Link.Leaf].serving && !t.Down(c)
+	l := t.leaves[c.Link.Leaf]
+	return t.live(c) && l.serving && !t.Down(c) && !(c.Static && l.mute)
 }
 
 func (t *Table) fresh(k *Link) bool { return k.Heard && k.session > t.leaves[k.Leaf].lost }

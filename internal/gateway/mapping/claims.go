@@ -53,6 +53,33 @@ func (t *Table) Pin(l LeafID, addr netip.Addr, id model.AttachmentID, role model
 	return h
 }
 
+// Lay records what the config says of a leaf's end of a server port, where the leaf itself says nothing.
+func (t *Table) Lay(l LeafID, id model.AttachmentID, index uint32, role model.Role) {
+	k := t.addLink(l, id)
+	k.Pinned, k.Said.PortIndex, k.Said.Role = true, index, role
+}
+
+// Observe records what was found out about a leaf's end of a server port of which the leaf itself says nothing.
+func (t *Table) Observe(l LeafID, id model.AttachmentID, s claim.State) {
+	if k := t.Link(l, id); k != nil && !k.Heard {
+		k.Said.State = s
+	}
+}
+
+// SetAnswer says whether the leaf answers ARP for a pinned host. It reports whether that is news.
+func (t *Table) SetAnswer(l LeafID, addr netip.Addr, on bool) bool {
+	h := t.hosts[addr]
+	if h == nil {
+		return false
+	}
+	c := h.by(l, true)
+	if c == nil || c.Answer == on {
+		return false
+	}
+	c.Answer = on
+	return true
+}
+
 // Withdraw takes a leaf's claim back. The claim is remembered (kept) when the host would otherwise be lost although another
 // leaf has its server port up: the caller ends that with Forget.
 func (t *Table) Withdraw(l LeafID, addr netip.Addr) (c *Claim, kept bool) {

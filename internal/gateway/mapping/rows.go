@@ -88,8 +88,12 @@ func (t *Table) why(k *Link, up Uplink, active bool) string {
 		return "uplink: " + up.Why
 	case !up.Up:
 		return "uplink: " + up.Why + "; the downlink is as last told (" + k.Said.Reason.String() + ")"
+	case k.Pinned && !k.Heard && k.Said.State == claim.Up:
+		return "static: the leaf answers for its hosts"
+	case k.Pinned && !k.Heard && k.Said.State == claim.Down:
+		return "static: the leaf does not answer for its host any more"
 	case k.Pinned && !k.Heard:
-		return "static: the leaf says nothing of its port"
+		return "static: the leaf says nothing of its port, and answers for no host"
 	case !k.Heard:
 		return "the leaf does not announce this port any more"
 	case !t.fresh(k):

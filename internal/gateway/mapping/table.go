@@ -40,6 +40,7 @@ type Table struct {
 type leaf struct {
 	serving bool       // its uplink is up and the gateway looks into its routes
 	session uint32     // the newest session
+	mute    bool       // silent to ARP: hard evidence for pinned hosts, which nothing else tells of
 	lost    uint32     // what was heard in sessions up to this one cannot be used any more
 	tie     netip.Addr // router id, for equal stamps
 	claims  int        // live claims
@@ -66,6 +67,7 @@ type Claim struct {
 	Link   *Link
 	Said   claim.Host
 	Static bool
+	Answer bool // Static: the leaf answers ARP for the host
 
 	session    uint32
 	gone       bool   // withdrawn, remembered for a while because another leaf may have the host
@@ -131,6 +133,12 @@ func (t *Table) Serve(l LeafID) { t.leaves[l].serving = true }
 
 // Serving reports whether the leaf's claims can be used.
 func (t *Table) Serving(l LeafID) bool { return l >= 0 && t.leaves[l].serving }
+
+// SetMute says whether the leaf is silent to ARP.
+func (t *Table) SetMute(l LeafID, on bool) { t.leaves[l].mute = on }
+
+// Muted reports whether the leaf is silent to ARP.
+func (t *Table) Muted(l LeafID) bool { return t.leaves[l].mute }
 
 // SetDetour says whether the other gateway serves hosts without a usable primary, before their backups do.
 func (t *Table) SetDetour(on bool) { t.detour = on }

@@ -156,6 +156,9 @@ func (n *Net) link(l topology.Link, index int) error {
 // node makes bridges, brings every port up, then sets addresses and routes.
 func (n *Net) node(node topology.Node) error {
 	h := n.handles[node.Name]
+	if err := n.devices(node); err != nil {
+		return err
+	}
 	for _, b := range node.Bridges {
 		if err := bridge(h, b); err != nil {
 			return fmt.Errorf("bridge %s: %w", b.Name, err)

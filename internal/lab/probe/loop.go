@@ -12,9 +12,10 @@ import (
 
 // Pacing of the loop.
 const (
-	drainEvery = 2_000_000 // ns between two reads of the socket, which holds far more
-	idleMax    = 1_000_000 // ns that a question may wait
-	catchUpMax = 16        // packets sent at once after a late wake-up; what is later still was never sent
+	drainEvery = 2_000_000  // ns between two reads of the socket, which holds far more
+	idleMax    = 1_000_000  // ns that a question may wait
+	restMax    = 20_000_000 // ns between two looks at anything, where traffic is sparse
+	catchUpMax = 16         // packets sent at once after a late wake-up; what is later still was never sent
 	batchLen   = 64
 	bufferLen  = 32 << 20
 )
@@ -112,7 +113,8 @@ func (l *loop) turns(stop *atomic.Bool) {
 			(*ask)()
 			now = l.clock.now()
 		}
-		wake := now + idleMax
+		rest := l.rest()
+		wake := now + rest
 		for _, f := range l.send {
 			if f.interval > 0 {
 				l.sendDue(f, now)
@@ -121,10 +123,25 @@ func (l *loop) turns(stop *atomic.Bool) {
 		}
 		if now >= drain {
 			l.drain()
-			drain = now + drainEvery
+			drain = now + max(drainEvery, rest)
 		}
 		l.sleepUntil(min(wake, drain))
 	}
+}
+
+// rest is how long the loop may sleep when nothing is due. On a machine so slow that its flows are sparse, looking around every
+// millisecond in every node would be most of its work.
+func (l *loop) rest() int64 {
+	fastest := int64(restMax)
+	for _, f := range l.send {
+		if f.interval > 0 {
+			fastest = min(fastest, f.interval)
+		}
+	}
+	if len(l.send) == 0 {
+		return idleMax
+	}
+	return max(idleMax, fastest)
 }
 
 // sendDue sends what is due, also what became due while the thread slept too long, each with its true time.

@@ -14,6 +14,7 @@ import (
 type Result struct {
 	Topology   string           `json:"topology"`
 	Engine     string           `json:"engine"`
+	Gateway    string           `json:"gateway"` // peerless, or the routing engine of a gateway without it
 	OK         bool             `json:"ok"`
 	Error      string           `json:"error,omitempty"`
 	Started    time.Time        `json:"started"`

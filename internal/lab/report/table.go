@@ -7,6 +7,8 @@ import (
 
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
+
+	"peerless/internal/lab/topology"
 )
 
 // WriteTable writes the result for people: one table a fault, then one line that says it all.
@@ -28,7 +30,11 @@ func (r *Result) WriteTable(w io.Writer) error {
 			verdict += ": " + r.Error
 		}
 	}
-	_, err := fmt.Fprintf(w, "\n%s, %s: %s (converged in %.1f s, %.1f s in all)\n", r.Topology, r.Engine, verdict, r.ConvergeMs/1e3, r.DurationMs/1e3)
+	under := ""
+	if r.Gateway != "" && r.Gateway != topology.Peerless {
+		under = " under " + r.Gateway
+	}
+	_, err := fmt.Fprintf(w, "\n%s, %s%s: %s (converged in %.1f s, %.1f s in all)\n", r.Topology, r.Engine, under, verdict, r.ConvergeMs/1e3, r.DurationMs/1e3)
 	return err
 }
 

@@ -3,6 +3,7 @@ package stories
 import (
 	"encoding/binary"
 	"fmt"
+	"net"
 	"net/netip"
 	"sync"
 	"testing"
@@ -11,6 +12,7 @@ import (
 	"github.com/vishvananda/netlink"
 	"golang.org/x/sys/unix"
 
+	"peerless/internal/engine"
 	"peerless/internal/model"
 )
 
@@ -205,5 +207,47 @@ func TestConflictDetection_NoServerEverHearsOfADuplicate(t *testing.T) {
 	}
 	if answered == 0 {
 		t.Error("no ordinary question was answered: the test proves nothing")
+	}
+}
+
+// The kernel floods what a bridge itself originates to every port. So the questions of a server reach both leaves; they must
+// not move it.
+func TestQuestionsByBothLinks_MoveNothing(t *testing.T) {
+	s := standing(t)
+	var mu sync.Mutex
+	reached := 0
+	var wg sync.WaitGroup
+	stop := make(chan struct{})
+	s.wire("B", "B1").watch(&wg, stop, func(f []byte, received bool) {
+		if _, ip, ok := sender(f); ok && received && ip == server(1) {
+			mu.Lock()
+			defer mu.Unlock()
+			reached++
+		}
+	})
+	before := len(show[engine.Entry](s, "G", "events"))
+	for i := range 20 { // each address is new, so that the kernel has to ask for it
+		s.in("C1", func() error {
+			c, err := net.DialUDP("udp4", nil, &net.UDPAddr{IP: server(byte(100 + i)).AsSlice(), Port: 9})
+			if err != nil {
+				return err
+			}
+			defer c.Close()
+			_, err = c.Write([]byte("?"))
+			return err
+		})
+		time.Sleep(50 * time.Millisecond)
+	}
+	time.Sleep(500 * time.Millisecond)
+	close(stop)
+	wg.Wait()
+	if reached == 0 {
+		t.Fatal("no question of C1 reached the standby leaf: the test proves nothing")
+	}
+	for _, e := range show[engine.Entry](s, "G", "events")[before:] {
+		t.Errorf("the gateway saw: %s %s (%s)", e.What, e.Text, e.Why)
+	}
+	if why := s.normal(); why != "" {
+		t.Error(why)
 	}
 }

@@ -18,6 +18,7 @@ func (y *yamlText) line(format string, args ...any) { fmt.Fprintf(&y.Builder, fo
 
 // portIndex is the number in a leaf port's name: A2 is port 2.
 func portIndex(port string) uint32 {
+	port, _, _ = strings.Cut(port, ".") // a VLAN device on it
 	n, err := strconv.ParseUint(strings.TrimLeft(port, "ABCDEFGHIJKLMNOPQRSTUVWXYZ"), 10, 32)
 	if err != nil {
 		panic("topology: leaf port " + port + " has no number") // data of this package, covered by its tests
@@ -35,11 +36,12 @@ type downlink struct {
 func (s shape) downlinks(leaf string) []downlink {
 	var out []downlink
 	for _, sv := range s.servers {
-		if sv.primary.Node == leaf {
-			out = append(out, downlink{sv.primary.Port, "primary", sv})
+		primary, backup := sv.leafPorts()
+		if primary.Node == leaf {
+			out = append(out, downlink{primary.Port, "primary", sv})
 		}
-		if sv.backup.Node == leaf {
-			out = append(out, downlink{sv.backup.Port, "backup", sv})
+		if backup.Node == leaf {
+			out = append(out, downlink{backup.Port, "backup", sv})
 		}
 	}
 	slices.SortFunc(out, func(a, b downlink) int { return strings.Compare(a.port, b.port) })
@@ -99,10 +101,12 @@ func (s shape) leafConfig(l leaf) string {
 	return y.String()
 }
 
-func serverConfig(sv server) string {
+func serverConfig(sv server) string { return linkPairConfig(sv, "br0") }
+
+func linkPairConfig(sv server, device string) string {
 	var y yamlText
 	y.line("role: server\nname: %s", sv.name)
-	y.line("link-pair:\n  device: br0\n  primary: eth0\n  backup: eth1\n  gateway: %s\n  gateway-mac: %s", subnetGate, gatewayMAC)
+	y.line("link-pair:\n  device: %s\n  primary: eth0\n  backup: eth1\n  gateway: %s\n  gateway-mac: %s", device, subnetGate, gatewayMAC)
 	y.line("fail-back:\n  policy: after\n  stable: %s", failBackStable)
 	return y.String()
 }

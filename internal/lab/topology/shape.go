@@ -23,6 +23,7 @@ type shape struct {
 	servers     []server
 	peers       []peer
 	pairs       [][2]string // server-to-server flows
+	carrier     Carrier     // of host routes; zero: the embedded speaker
 }
 
 type gateway struct {
@@ -56,6 +57,7 @@ type server struct {
 	addr            netip.Addr
 	primary, backup End
 	guests          []guest
+	bond            *bonded // its links are in a kernel bond; nil: in a bridge
 }
 
 // guest is a machine behind a server's bridge.
@@ -81,7 +83,7 @@ func macOf(a netip.Addr) string {
 }
 
 func (s shape) build() Topology {
-	t := Topology{Name: s.name, About: s.about}
+	t := Topology{Name: s.name, About: s.about, from: &s}
 	for _, g := range s.gateways {
 		t.Nodes = append(t.Nodes, s.gatewayNode(g))
 	}
@@ -120,6 +122,7 @@ func (s shape) gatewayNode(g gateway) Node {
 			n.Addresses = append(n.Addresses, Address{p.self.Port, netip.PrefixFrom(p.addr(true), p.net.Bits())})
 		}
 	}
+	s.onGateway(&n)
 	return n
 }
 
@@ -138,6 +141,7 @@ func (s shape) leafNode(l leaf) Node {
 			n.Addresses = append(n.Addresses, Address{u.leaf.Port, netip.PrefixFrom(hostAddr(u.net, 2), u.net.Bits())})
 		}
 	}
+	s.onLeaf(&n)
 	return n
 }
 
@@ -148,6 +152,10 @@ var (
 )
 
 func (s shape) addServer(t *Topology, sv server) {
+	if sv.bond != nil {
+		s.addBonded(t, sv)
+		return
+	}
 	toGateway := Route{Prefix: netip.MustParsePrefix("0.0.0.0/0"), Via: subnetGate, Port: "br0"}
 	br := Bridge{Name: "br0", MAC: macOf(sv.addr), Members: []string{"eth0", "eth1"}}
 	t.Links = append(t.Links,

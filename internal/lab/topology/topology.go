@@ -3,7 +3,10 @@
 // It decides what a lab consists of. It never touches a kernel, a process or a file.
 package topology
 
-import "net/netip"
+import (
+	"net/netip"
+	"time"
+)
 
 // Role is what a node is.
 type Role string
@@ -26,18 +29,24 @@ type Topology struct {
 	Servers []ServerPort
 	Flows   []Flow
 	Faults  []Fault
+	from    *shape // what it was built from; nil: it was written out
 }
 
 // Node is one machine: a network namespace, and a daemon if Config is set.
 type Node struct {
 	Name      string
 	Role      Role
+	Bonds     []Bond
+	VLANs     []VLAN
 	Bridges   []Bridge
 	Addresses []Address
 	Routes    []Route
 	Sysctls   []Sysctl // what the machine, not the daemon, is responsible for
 	// Config is the daemon's YAML but for the keys that say where its files are; empty: no daemon.
 	Config string
+	Engine *Engine // a routing engine, beside the daemon or alone; nil: none
+	// Unaware is a gateway that no leaf tells of its ports: it sees routes and answers only.
+	Unaware bool
 }
 
 // Bridge is a Linux bridge kept up by a stub member, as a server's bridge is by its own always-up interface.
@@ -110,16 +119,17 @@ type Fault struct {
 
 // Op sets one port administratively up or down.
 type Op struct {
-	At End
-	Up bool
+	At    End
+	Up    bool
+	Pause time.Duration // before it
 }
 
 // All lists the topologies in the order that people should meet them.
 func All() []Topology { return []Topology{fig4(), fig7(), guests(), twoGateways()} }
 
-// Find gives the named topology.
+// Find gives the named topology, also one that not every kernel can build.
 func Find(name string) (Topology, bool) {
-	for _, t := range All() {
+	for _, t := range append(All(), Bonded()...) {
 		if t.Name == name {
 			return t, true
 		}
@@ -135,6 +145,11 @@ func (t Topology) Node(name string) (Node, bool) {
 		}
 	}
 	return Node{}, false
+}
+
+// Ends gives the two leaf ports of a server port, by role.
+func (s ServerPort) Ends() map[string]End {
+	return map[string]End{"primary": s.Primary, "backup": s.Backup}
 }
 
 // Fault gives the named fault.

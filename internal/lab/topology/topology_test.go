@@ -28,8 +28,24 @@ func TestTopologies_AsShipped_AreValid(t *testing.T) {
 	}
 }
 
+func TestTopologies_OfBonds_AreValidAndFound(t *testing.T) {
+	for _, top := range topology.Bonded() {
+		if err := top.Validate(); err != nil {
+			t.Error(err)
+		}
+		if got, ok := topology.Find(top.Name); !ok || got.Name != top.Name {
+			t.Errorf("%s is not found", top.Name)
+		}
+		for _, f := range top.Faults {
+			if f.Mends == "" == strings.HasSuffix(f.Name, "-restore") {
+				t.Errorf("%s: %s mends %q", top.Name, f.Name, f.Mends)
+			}
+		}
+	}
+}
+
 func TestTopologies_Configs_AreAcceptedByTheDaemon(t *testing.T) {
-	for _, top := range topology.All() {
+	for _, top := range append(topology.All(), topology.Bonded()...) {
 		for _, n := range top.Daemons() {
 			t.Run(top.Name+"/"+n.Name, func(t *testing.T) {
 				if _, err := config.Parse(n.Name+".yaml", []byte(n.Config)); err != nil {

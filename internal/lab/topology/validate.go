@@ -50,6 +50,12 @@ func (v *validator) nodes() {
 		}
 		v.local[n.Name] = map[netip.Addr]bool{}
 		v.port(End{n.Name, "lo"})
+		for _, b := range n.Bonds {
+			v.port(End{n.Name, b.Name})
+		}
+		for _, l := range n.VLANs {
+			v.port(End{n.Name, l.Name})
+		}
 		for _, b := range n.Bridges {
 			v.port(End{n.Name, b.Name})
 		}
@@ -67,11 +73,21 @@ func (v *validator) links() {
 	}
 	for _, n := range v.t.Nodes {
 		for _, b := range n.Bridges {
-			for _, m := range b.Members {
-				if !v.ports[End{n.Name, m}] {
-					v.bad("bridge %s@%s: no port %s", b.Name, n.Name, m)
-				}
-			}
+			v.members(n.Name, "bridge "+b.Name, b.Members)
+		}
+		for _, b := range n.Bonds {
+			v.members(n.Name, "bond "+b.Name, b.Members)
+		}
+		for _, l := range n.VLANs {
+			v.members(n.Name, "VLAN "+l.Name, []string{l.On})
+		}
+	}
+}
+
+func (v *validator) members(node, of string, ports []string) {
+	for _, m := range ports {
+		if !v.ports[End{node, m}] {
+			v.bad("%s@%s: no port %s", of, node, m)
 		}
 	}
 }

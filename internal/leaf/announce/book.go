@@ -46,6 +46,12 @@ func (b *Book) Drop(addr netip.Addr) (step.Advertisement, bool) {
 	return step.Advertisement{Prefix: step.HostPrefix(addr)}, true
 }
 
+// Stands reports whether the leaf stands behind a host, and gives the route to withdraw.
+func (b *Book) Stands(addr netip.Addr) (step.Advertisement, bool) {
+	_, ok := b.hosts[addr]
+	return step.Advertisement{Prefix: step.HostPrefix(addr)}, ok
+}
+
 // Stamp is the stamp of a host that the leaf stands behind.
 func (b *Book) Stamp(addr netip.Addr) (claim.Stamp, bool) {
 	c, ok := b.hosts[addr]

@@ -16,6 +16,9 @@ const (
 	unverifiedPrimary claim.Stamp = 2
 )
 
+// UnverifiedMax is the highest stamp that verifies nothing.
+const UnverifiedMax = unverifiedPrimary
+
 // Unverified is the stamp of a claim that nobody has verified.
 func Unverified(role model.Role) claim.Stamp {
 	if role == model.Backup {

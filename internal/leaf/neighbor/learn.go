@@ -121,6 +121,19 @@ func (t *Table) Hint(now time.Duration, port model.Port, addr netip.Addr, mac mo
 	return t.out
 }
 
+// Expect tells that an address that belongs behind a port has just been given up by whoever had it: it is probed there at once,
+// and again and again until the server has had time to move.
+func (t *Table) Expect(now time.Duration, port model.Port, addr netip.Addr) []Change {
+	t.out = t.out[:0]
+	p := t.ports[port]
+	t.remember(now, p, addr, model.MAC{}, FromFeed)
+	if e := t.entries[place{port, addr}]; e != nil && e.State == Target && p.serving {
+		e.gap = arrivalProbe
+		t.sched.at(e, max(now, e.asked+doubtProbe))
+	}
+	return t.out
+}
+
 func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac model.MAC, from Source) {
 	e := t.entries[place{p.name, addr}]
 	switch {
@@ -149,9 +162,10 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	}
 }
 
-// patience is how long after a probe another hint of the same address is ignored.
+// patience is how long after a probe another hint of the same address is ignored. Data is no lesser sign than ARP: a host that
+// is remembered here and has just moved here sends data first, and its last probe may have found nobody a moment ago.
 func (t *Table) patience(from Source) time.Duration {
-	if from == FromData || from == FromKernel {
+	if from == FromKernel {
 		return t.cfg.Interval
 	}
 	return doubtProbe
@@ -224,6 +238,7 @@ func (t *Table) Start(now time.Duration, port model.Port) []Change {
 			t.apply(now, e, Bound, "bound by config")
 			continue
 		}
+		e.gap = arrivalProbe
 		t.sched.at(e, now)
 	}
 	return t.out

@@ -23,6 +23,10 @@ const (
 	doubtFor        = 400 * time.Millisecond
 )
 
+// arrivalProbe is the pause between the first two probes of a host that may be on its way here; it doubles from probe to probe up
+// to the usual interval. A server without an agent may take 100 ms to see that its link is gone, and moves only then.
+const arrivalProbe = 50 * time.Millisecond
+
 // A host that moved between our ports more than flapMoves times within flapWindow is held where it is for as long.
 const (
 	flapMoves  = 5
@@ -83,6 +87,7 @@ type entry struct {
 	det     liveness.Detector
 	until   time.Duration // Target: forgotten then; Suspect: doubted until then
 	asked   time.Duration // when the newest probe left
+	gap     time.Duration // on its way here: the pause after the next probe; zero: the usual interval
 	due     time.Duration
 	serial  uint64
 	pos     int  // in the heap; -1: not in it

@@ -240,6 +240,62 @@ func TestTable_ThousandHosts_AreProbedWithinThePace(t *testing.T) {
 	}
 }
 
+// A server that moves sends data through its new link first; the probe before may have found nobody a moment ago.
+func TestTable_DataOfARememberedHost_IsAskedAtOnce(t *testing.T) {
+	tb := serving(8)
+	tb.Hint(sec, "A1", addr(1), mac(1), FromFeed)
+	if got := dos(tb.Tick(sec)); !slices.Equal(got, []Do{Ask}) {
+		t.Fatalf("remembered: %v", got)
+	}
+	for _, r := range []struct {
+		name  string
+		after time.Duration
+		want  []Do
+	}{
+		{"while the answer may be under way", 10 * time.Millisecond, []Do{}},
+		{"after it", 30 * time.Millisecond, []Do{Ask}},
+	} {
+		tb.Hint(sec+r.after, "A1", addr(1), mac(1), FromData)
+		if got := dos(tb.Tick(sec + r.after)); !slices.Equal(got, r.want) {
+			t.Errorf("%s: %v", r.name, got)
+		}
+	}
+}
+
+func TestTable_ExpectedHost_IsAskedAgainAndAgain(t *testing.T) {
+	rows := []struct {
+		name   string
+		expect func(tb *Table)
+	}{
+		{"given up elsewhere", func(tb *Table) { tb.Expect(sec, "A1", addr(1)) }},
+		{"given up elsewhere just after a probe", func(tb *Table) {
+			tb.Hint(sec-time.Millisecond, "A1", addr(1), mac(1), FromFeed)
+			tb.Tick(sec - time.Millisecond)
+			tb.Expect(sec, "A1", addr(1))
+		}},
+		{"remembered on a port that opens", func(tb *Table) {
+			tb.Hear(sec/2, "A1", addr(1), mac(1), false)
+			tb.Stop(sec/2, "A1")
+			tb.Start(sec, "A1")
+		}},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			tb := serving(8)
+			r.expect(tb)
+			var asked []time.Duration
+			run(tb, sec, 3*sec, func(at time.Duration, c Change) {
+				if c.Do == Ask {
+					asked = append(asked, (at - sec).Round(50*time.Millisecond)/time.Millisecond)
+				}
+			})
+			if want := []time.Duration{0, 50, 150, 350, 750}; len(asked) < 6 || !slices.Equal(asked[:5], want) || asked[5] < 1000 {
+				t.Fatalf("asked after %d ms, want %d and then once a second", asked, want)
+			}
+		})
+	}
+}
+
 func TestTable_RARP_ProbesEveryAddressOfTheMAC(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(2), mac(1), false)

@@ -70,7 +70,18 @@ func (t *Table) probe(now time.Duration, e *entry) {
 	case Target, Absent, Draining, states:
 	}
 	t.ask(now, e, askWhy(e.State))
-	t.sched.at(e, t.sched.later(now, t.cfg.Interval))
+	t.sched.at(e, t.again(now, e))
+}
+
+// again is when a host is probed next.
+func (t *Table) again(now time.Duration, e *entry) time.Duration {
+	gap := e.gap
+	if e.State != Target || gap == 0 || gap >= t.cfg.Interval {
+		e.gap = 0
+		return t.sched.later(now, t.cfg.Interval)
+	}
+	e.gap = 2 * gap
+	return now + gap
 }
 
 // stand ends a doubt in the host's favour.
