@@ -32,7 +32,8 @@ const (
 	defaultGroup         = "all"
 )
 
-// Without a feed nobody tells a leaf that a host has moved away: it asks its hosts more often.
+// Without a feed nobody tells a leaf that a host has moved away, and its claim is as good as the new one unless the engine passes on
+// which is newer: it asks its hosts more often.
 const (
 	feedlessInterval   = 200 * time.Millisecond
 	feedlessMultiplier = 2

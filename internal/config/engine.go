@@ -129,7 +129,7 @@ func (d *decoder) checkAdvertise(c *Leaf) {
 	} else if d.ok("advertise") && a.Mode == "" {
 		d.required("advertise", AdvertiseKernelTable)
 	}
-	if a.Mode != AdvertiseBGP {
+	if recency := a.KernelTable != nil && a.KernelTable.Engine == EngineBIRD; a.Mode != AdvertiseBGP && !recency {
 		if !d.has("probe.hosts.interval") {
 			c.Probe.Hosts.Interval = feedlessInterval
 		}

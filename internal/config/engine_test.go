@@ -46,8 +46,8 @@ func TestParse_EngineLeaf_NeedsNoBGPAndProbesFaster(t *testing.T) {
 	if c.Advertise.KernelTable.Socket != "/var/run/frr/zebra.vty" {
 		t.Errorf("socket %q", c.Advertise.KernelTable.Socket)
 	}
-	bird := mustParse(t, edit(t, engineLeaf, "engine: frr", "engine: bird")+"probe: {hosts: {interval: 1s}}\n").Leaf.Machine()
-	if !bird.Export.Recency || bird.HostProbe.Interval != time.Second || bird.HostProbe.Multiplier != 2 {
+	bird := mustParse(t, edit(t, engineLeaf, "engine: frr", "engine: bird")).Leaf.Machine()
+	if !bird.Export.Recency || bird.HostProbe.Interval != time.Second || bird.HostProbe.Multiplier != 3 {
 		t.Errorf("beside BIRD: %+v %+v", bird.Export, bird.HostProbe)
 	}
 	none := mustParse(t, edit(t, engineLeaf, "{kernel-table: {table: 100, engine: frr}}", "none")).Leaf.Machine()

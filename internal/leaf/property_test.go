@@ -50,6 +50,7 @@ func (j *judge) step(ev step.Event) {
 			j.t.Fatalf("%s serves although the leaf cannot forward", d.Port)
 		}
 	}
+	j.exports()
 	for k, o := range j.w.held {
 		if a, ok := o.(step.Advertisement); ok && !a.NoExport {
 			if _, ok := j.w.held[step.Route{Prefix: k.Prefix}.Key()]; !ok {
@@ -59,8 +60,34 @@ func (j *judge) step(ev step.Event) {
 	}
 }
 
+// exports: what an engine is to tell is forwarded, by the same port, and told once.
+func (j *judge) exports() {
+	seen := map[netip.Prefix]bool{}
+	for k, o := range j.w.held {
+		r, ok := o.(step.Route)
+		if !ok || k.Number != engineTable {
+			continue
+		}
+		forward, ok := j.w.held[step.Route{Table: HostTable, Prefix: k.Prefix}.Key()].(step.Route)
+		if !ok || forward.NextHop != r.NextHop {
+			j.t.Fatalf("%s is for the engine to tell, but forwarded by %v", r, forward)
+		}
+		if seen[k.Prefix] {
+			j.t.Fatalf("%s is in the engine's table twice", k.Prefix)
+		}
+		seen[k.Prefix] = true
+	}
+}
+
 func (j *judge) arp(e step.SendARP) {
 	if e.Op != step.ARPReply {
+		return
+	}
+	if u, ok := j.w.m.ports[e.Port].(*uplink); ok {
+		h, held := j.w.m.hosts.Holder(e.SenderIP)
+		if e.TargetIP != u.Neighbor || !held || !h.State.Advertised() {
+			j.t.Fatalf("tells a gateway of a host that is not here: %s", e)
+		}
 		return
 	}
 	d := j.w.m.down(e.Port)
@@ -115,7 +142,7 @@ func drawEvent(t *rapid.T, w *world) step.Event {
 		return step.PortChanged{PortState: s}
 	}
 	on := rapid.Bool().Draw(t, "on")
-	switch rapid.IntRange(0, 17).Draw(t, "event") {
+	switch rapid.IntRange(0, 20).Draw(t, "event") {
 	case 0, 1:
 		return garp(port, i)
 	case 2:
@@ -148,6 +175,12 @@ func drawEvent(t *rapid.T, w *world) step.Event {
 		s := w.snapshot()
 		s.Reason = "netlink lost messages"
 		return s
+	case 18:
+		return step.RouteChanged{RouteState: engineDefault(up.Port, up.Neighbor, on)}
+	case 19:
+		return step.EngineState{Engine: w.m.cfg.Export.Engine, Running: on, Routes: engineHas("", rapid.SampledFrom([][]int{nil, {1}, {2, 3}, {1, 2, 3, 4, 5, 6}}).Draw(t, "has")...).Routes}
+	case 20:
+		return step.ARPSeen{Port: up.Port, Op: step.ARPRequest, SrcMAC: macOf(200), SenderMAC: macOf(200), SenderIP: up.Neighbor, TargetIP: addrOf(i)}
 	case 16:
 		return step.DataSeen{Port: port, MAC: macOf(i), Addr: addrOf(i)}
 	default:
@@ -166,6 +199,9 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 		}
 		for i := range cfg.Downlinks {
 			cfg.Downlinks[i].MaxHosts = 2
+		}
+		if engine := rapid.SampledFrom([]string{"", "", "frr", "bird"}).Draw(t, "engine"); engine != "" {
+			cfg = byTable(cfg, engine)
 		}
 		w := newWorld(tb, cfg)
 		w.mute = rapid.Bool().Draw(t, "closed by muting")
@@ -186,6 +222,7 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 				tell(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
 				tell(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
 				tell(step.EndOfRIB{Peer: u.Neighbor})
+				tell(step.RouteChanged{RouteState: engineDefault(u.Port, u.Neighbor, true)})
 			}
 		}
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
@@ -240,6 +277,11 @@ func (j *judge) liveness(tell func(step.Event)) {
 		tell(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
 		tell(step.EndOfRIB{Peer: u.Neighbor})
 	}
+	def := engineDefault("A0", upper, true)
+	for _, u := range w.m.cfg.Uplinks[1:] {
+		def.More = append(def.More, step.NextHop{Dev: u.Port, Via: u.Neighbor})
+	}
+	tell(step.RouteChanged{RouteState: def})
 	for range 40 {
 		w.Pass(200 * time.Millisecond)
 		drain()

@@ -16,7 +16,7 @@ func askBIRD(o Options) ([]netip.Prefix, error) {
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() //nolint:errcheck // only read from
+	defer c.Close()
 	lines := bufio.NewReader(io.LimitReader(c, answerMax))
 	if _, err := birdAnswer(lines); err != nil { // its greeting
 		return nil, err

@@ -72,7 +72,7 @@ func vty(daemon, socket string, timeout time.Duration, command string) ([]byte, 
 	if err != nil {
 		return nil, err
 	}
-	defer c.Close() //nolint:errcheck // only read from
+	defer c.Close()
 	if _, err := c.Write(append([]byte(command), 0)); err != nil {
 		return nil, silence(daemon, err)
 	}

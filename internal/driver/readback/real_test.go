@@ -51,7 +51,7 @@ func engine(t *testing.T, in *netlink.Handle, pid int, name string, args ...stri
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer ns.Close() //nolint:errcheck // a test's
+	defer ns.Close()
 	h, err := netlink.NewHandleAt(ns)
 	if err != nil {
 		t.Fatal(err)

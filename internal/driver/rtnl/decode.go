@@ -53,6 +53,7 @@ type route struct {
 	protocol  uint8
 	blackhole bool // unreachable and prohibit too: none of them forwards
 	hops      []hop
+	object    bool // its next hops are a nexthop object, which has a life of its own
 }
 
 // neighbor is one entry of the IPv4 neighbour table.
@@ -149,6 +150,9 @@ func decodeAddress(b []byte) (address, bool) {
 	return a, a.prefix.IsValid()
 }
 
+// rtaNexthopID is RTA_NH_ID of linux/rtnetlink.h, which x/sys lacks.
+const rtaNexthopID = 30
+
 func decodeRoute(b []byte) (route, bool) {
 	if len(b) < unix.SizeofRtMsg || b[0] != unix.AF_INET {
 		return route{}, false
@@ -179,6 +183,8 @@ func decodeRoute(b []byte) (route, bool) {
 			single.index = int(int32(number(data)))
 		case unix.RTA_GATEWAY, unix.RTA_VIA:
 			single.via = gateway(kind, data)
+		case rtaNexthopID:
+			r.object = true
 		case unix.RTA_MULTIPATH:
 			r.hops = decodeHops(data)
 		}

@@ -25,6 +25,7 @@ type mirror struct {
 	ports     map[model.Port]step.PortState // as last told
 	addresses map[addressKey]bool           // value: noprefixroute
 	routes    map[routeKey]step.RouteState  // ours and the watched
+	objects   map[routeKey]bool             // those by a nexthop object
 	neighbors map[neighborKey]step.NeighborState
 }
 
@@ -101,6 +102,7 @@ func (m *mirror) reset(c census, reason string) step.Snapshot {
 	m.ports = map[model.Port]step.PortState{}
 	m.addresses = map[addressKey]bool{}
 	m.routes = map[routeKey]step.RouteState{}
+	m.objects = map[routeKey]bool{}
 	m.neighbors = map[neighborKey]step.NeighborState{}
 	m.links.replace(c.links)
 	for _, p := range m.scope.order {

@@ -11,8 +11,21 @@ import (
 func (m *mirror) keepRoute(r route) {
 	s := m.routeState(r)
 	if _, known := m.routes[keyOf(s)]; !known && (s.Ours || m.scope.watches(s)) {
-		m.routes[keyOf(s)] = s
+		m.put(s, r.object)
 	}
+}
+
+func (m *mirror) put(s step.RouteState, object bool) {
+	m.routes[keyOf(s)] = s
+	delete(m.objects, keyOf(s))
+	if object {
+		m.objects[keyOf(s)] = true
+	}
+}
+
+func (m *mirror) forget(key routeKey) {
+	delete(m.routes, key)
+	delete(m.objects, key)
 }
 
 func keyOf(r step.RouteState) routeKey { return routeKey{r.Table, r.Prefix, r.Metric} }
@@ -29,9 +42,9 @@ func (m *mirror) onRoute(r route, present, replaced, own bool) []step.Event {
 	case !present && (!known || other), present && other && !replaced:
 		return nil
 	case present && told:
-		m.routes[keyOf(now)] = now
+		m.put(now, r.object)
 	default: // deleted, or replaced by one that is of no concern
-		delete(m.routes, keyOf(now))
+		m.forget(keyOf(now))
 	}
 	if own {
 		return nil
@@ -72,7 +85,8 @@ func sameRoute(a, b step.RouteState) bool {
 }
 
 // followPort does what the kernel does without a word when a port changes: routes whose every next hop is on a closed or missing
-// port are gone, those without a carrier are flagged. A port that lost its last address is emptied as if closed. Our own routes
+// port are gone, those without a carrier are flagged. A nexthop object, such as FRR uses, is gone with the carrier already, and
+// the carrier's return does not bring it back. A port that lost its last address is emptied as if closed. Our own routes
 // vanish here in silence, too: the machine knows that a closed port loses its state, and tells it again when the port opens.
 func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
 	var changed []step.RouteState
@@ -82,16 +96,23 @@ func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
 			continue
 		}
 		gone, flagged := true, true
+		var left []step.NextHop
 		for _, h := range hops {
 			l, ok := m.links.named(h.Dev)
-			closed := !ok || !l.adminUp || emptied && h.Dev == port
+			closed := !ok || !l.adminUp || emptied && h.Dev == port || m.objects[key] && !l.carrier
 			gone = gone && closed
 			flagged = flagged && (closed || !l.carrier)
+			if !closed {
+				left = append(left, h)
+			}
 		}
 		switch {
 		case gone:
-			delete(m.routes, key)
+			m.forget(key)
 			r.Present = false
+		case m.objects[key] && len(left) < len(hops):
+			r.NextHop, r.More = left[0], left[1:]
+			m.routes[key] = r
 		case flagged == r.LinkDown:
 			continue
 		default:

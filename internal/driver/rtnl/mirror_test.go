@@ -146,6 +146,13 @@ func TestMirror_Route(t *testing.T) {
 		{"one of two ports closed", []route{def(3, 1, 2)}, down(1), "port u1 admin down carrier down"},
 		{"carrier of the only port", []route{def(3, 1)}, carrierLost(1),
 			"port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
+		{"carrier of the only port, by a nexthop object", []route{object(def(188, 1))}, carrierLost(1),
+			"port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 gone"},
+		{"carrier of one of two ports, by a nexthop group", []route{object(def(188, 1, 2))}, carrierLost(1),
+			"port u1 admin up carrier down; route 0.0.0.0/0 dev u2 metric 20 present"},
+		{"a plain route in the place of one by an object", []route{object(def(3, 1))}, func(m *mirror) []step.Event {
+			return append(m.onRoute(def(3, 1), true, true, false), carrierLost(1)(m)...)
+		}, "port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
 		{"carrier of one of two ports", []route{def(3, 1, 2)}, carrierLost(1), "port u1 admin up carrier down"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -154,6 +161,11 @@ func TestMirror_Route(t *testing.T) {
 			}
 		})
 	}
+}
+
+func object(r route) route {
+	r.object = true
+	return r
 }
 
 func add(r route) func(*mirror) []step.Event {

@@ -286,7 +286,7 @@ func TestTable_ExpectedHost_IsAskedAgainAndAgain(t *testing.T) {
 			var asked []time.Duration
 			run(tb, sec, 3*sec, func(at time.Duration, c Change) {
 				if c.Do == Ask {
-					asked = append(asked, (at - sec).Round(50*time.Millisecond)/time.Millisecond)
+					asked = append(asked, (at-sec).Round(50*time.Millisecond)/time.Millisecond)
 				}
 			})
 			if want := []time.Duration{0, 50, 150, 350, 750}; len(asked) < 6 || !slices.Equal(asked[:5], want) || asked[5] < 1000 {
