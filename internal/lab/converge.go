@@ -18,6 +18,7 @@ import (
 const (
 	convergeMax = 30 * time.Second
 	pollEvery   = 100 * time.Millisecond
+	pollMax     = 500 * time.Millisecond // on a slow machine, where asking is work
 )
 
 // converge waits until the daemons say that all is well.
@@ -66,7 +67,7 @@ func (in *instance) await(ctx context.Context, bound time.Duration, pending func
 			said = time.Now()
 			in.say("waiting: %s", joinShort(left))
 		}
-		if err := in.pause(ctx, pollEvery); err != nil {
+		if err := in.pause(ctx, min(in.opts.every(pollEvery), pollMax)); err != nil {
 			return err
 		}
 	}
