@@ -154,6 +154,29 @@ func TestLeaf_TwoGateways_SoftEvidenceDemotesOnly(t *testing.T) {
 	}
 }
 
+// Link and neighbour reports come by different netlink groups: the gateway may be resolved before its link is known to be up.
+func TestLeaf_GatewayResolvedBeforeItsLinkIsUp_OpensAllTheSame(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	u := w.m.cfg.Uplinks[0]
+	gone := resolved(u)
+	gone.Present, gone.Resolved = false, false
+	w.port(u.Port, carrier(false))
+	w.do(step.NeighborChanged{NeighborState: gone})
+	w.pass(time.Second)
+	w.do(step.NeighborChanged{NeighborState: resolved(u)})
+	w.port(u.Port, carrier(true))
+	w.do(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
+	w.do(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
+	w.do(step.EndOfRIB{Peer: u.Neighbor})
+	w.pass(time.Second)
+	for _, d := range w.m.downs {
+		if !d.serving {
+			t.Errorf("port %s does not serve: %s", d.Port, d.why)
+		}
+	}
+}
+
 func TestLeaf_DeviceRecreated_IsDownAndUpAgain(t *testing.T) {
 	w := newWorld(t, small())
 	w.open()

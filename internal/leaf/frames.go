@@ -128,9 +128,13 @@ func (m *Machine) onData(now model.Instant, e step.DataSeen) {
 func (m *Machine) onNeighbor(now model.Instant, n step.NeighborState) {
 	switch p := m.ports[n.Port].(type) {
 	case *uplink:
-		if n.Addr == p.Neighbor && p.Up {
+		switch {
+		case n.Addr != p.Neighbor:
+		case p.Up:
 			p.Entry(n.Present && n.Resolved, n.Present && n.Failed)
 			m.settle(now, 0)
+		default:
+			p.early = n.Present && n.Resolved
 		}
 	case *downlink:
 		if !p.serving {

@@ -18,6 +18,7 @@ type uplink struct {
 	det    liveness.Detector
 	pause  liveness.Pause
 	due    time.Duration
+	early  bool // the kernel resolved the gateway before we heard that the link is up; the driver does not say so twice
 	usable bool
 	why    string
 	since  time.Duration
@@ -50,6 +51,7 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 	switch {
 	case u.Up && !s.Up():
 		u.LinkLost()
+		u.early = false
 		if !s.Present || !s.AdminUp {
 			m.flushedByKernel(u.Port)
 		}
@@ -59,6 +61,10 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 	case !u.Up && s.Up():
 		u.Up = true
 		u.det.Heard()
+		if u.early {
+			u.early = false
+			u.Entry(true, false)
+		}
 		m.setupUplink(u)
 		m.emit(step.Resolve{Port: u.Port, Addr: u.Neighbor, Why: "the uplink came up"})
 		m.probeUplink(now, u)
