@@ -40,6 +40,7 @@ type lane struct {
 	// For the turn in hand, used by the engine's goroutine only.
 	inline   bool
 	ordinary int // wants that are not urgent
+	outbox   []ticket
 
 	mu     sync.Mutex
 	wake   *sync.Cond
@@ -85,6 +86,14 @@ func (l *lane) push(ts ...ticket) {
 		l.queued[key] = queuedTicket{ticket: t, urgent: t.want.Urgent || (on && old.urgent)}
 	}
 	l.wake.Signal()
+}
+
+// send queues what the turn gathered, in one piece, so that it is taken in whole batches.
+func (l *lane) send() {
+	if len(l.outbox) > 0 {
+		l.push(l.outbox...)
+		l.outbox = l.outbox[:0]
+	}
 }
 
 // run carries queued wants out until close.

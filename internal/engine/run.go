@@ -222,6 +222,9 @@ func (e *Engine) do(actions []Action) {
 			}
 		}
 		run.flush()
+		for _, l := range e.lanes {
+			l.send()
+		}
 	}
 	for _, o := range run.done {
 		e.outcome(o)
@@ -239,7 +242,7 @@ func (e *Engine) route(run *inlineRun, a Action) {
 		run.add(l, t)
 	default:
 		run.flush()
-		l.push(t)
+		l.outbox = append(l.outbox, t)
 	}
 }
 
