@@ -9,7 +9,7 @@ import (
 
 // The two stamps that verify nothing. A leaf that inherits a host from an earlier life does not know its old stamp, and one
 // that is told of a host by its config alone has never seen it: both claim with a stamp that loses to every host that was
-// really heard anywhere, and only the host's own ARP on the port raises it (design law 5: an inherited claim that is not
+// really heard anywhere, and only the host's own ARP on the port raises it (an inherited claim that is not
 // verified never wins). A primary's unverified claim beats a backup's, so static hosts need no probe to prefer their primary.
 const (
 	unverifiedBackup  claim.Stamp = 1

@@ -7,7 +7,7 @@ import (
 	"peerless/internal/step"
 )
 
-// Strength is how much a sign of trouble proves (design law 5).
+// Strength is how much a sign of trouble proves.
 type Strength uint8
 
 // Strengths of evidence.
