@@ -120,7 +120,7 @@ type tree struct {
 	sources map[string]*source // by path below internal/
 	order   []string
 	checked map[string]*types.Package
-	library types.Importer // for everything that is not ours
+	stdlib  types.Importer // for everything that is not ours
 }
 
 func loadTree(root string) (*tree, error) {
@@ -132,7 +132,7 @@ func loadTree(root string) (*tree, error) {
 		build.Default.GOROOT = strings.TrimSpace(string(out))
 	}
 	t := &tree{fset: token.NewFileSet(), sources: make(map[string]*source), checked: make(map[string]*types.Package)}
-	t.library = importer.ForCompiler(t.fset, "source", nil)
+	t.stdlib = importer.ForCompiler(t.fset, "source", nil)
 	internal := filepath.Join(root, "internal")
 	err := filepath.WalkDir(internal, func(file string, entry fs.DirEntry, err error) error {
 		switch {
@@ -184,7 +184,7 @@ func (t *tree) typeCheck(p string) error {
 func (t *tree) Import(importPath string) (*types.Package, error) {
 	p, ours := strings.CutPrefix(importPath, modulePrefix)
 	if !ours {
-		return t.library.Import(importPath)
+		return t.stdlib.Import(importPath)
 	}
 	s := t.sources[p]
 	if s == nil {

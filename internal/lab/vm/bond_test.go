@@ -106,17 +106,17 @@ func TestBond_RealKernel_ServersMove(t *testing.T) {
 // script runs everything. What it starts may fail: the host judges by what is left in the work directory.
 func script(names []string) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "cd /tmp && cp /run/work/peerless . || exit 1\n")
+	fmt.Fprintf(&s, "cd /tmp && cp /run/job/peerless . || exit 1\n")
 	for _, n := range names {
-		fmt.Fprintf(&s, "./peerless lab run %s --slow %d --keep --json >/run/work/%s.json\n", n, slow, n)
+		fmt.Fprintf(&s, "./peerless lab run %s --slow %d --keep --json >/run/job/%s.json\n", n, slow, n)
 		if n == watched {
-			fmt.Fprintf(&s, "./peerless lab exec %s S -- cat /proc/net/bonding/bond0 >/run/work/%s\n", n, standbyBooks)
+			fmt.Fprintf(&s, "./peerless lab exec %s S -- cat /proc/net/bonding/bond0 >/run/job/%s\n", n, standbyBooks)
 		}
 		fmt.Fprintf(&s, "./peerless lab down %s\n", n)
-		fmt.Fprintf(&s, "tail -n %d /run/peerless-lab/%s.last-failure/?.log >/run/work/%s.log 2>/dev/null\n", logLines, n, n)
+		fmt.Fprintf(&s, "tail -n %d /run/peerless-lab/%s.last-failure/?.log >/run/job/%s.log 2>/dev/null\n", logLines, n, n)
 	}
 	for _, d := range driverTests {
-		fmt.Fprintf(&s, "/run/work/%s.test -test.short >/run/work/%s.out 2>&1; echo $? >/run/work/%s.status\n", d, d, d)
+		fmt.Fprintf(&s, "/run/job/%s.test -test.short >/run/job/%s.out 2>&1; echo $? >/run/job/%s.status\n", d, d, d)
 	}
 	s.WriteString("exit 0\n")
 	return s.String()

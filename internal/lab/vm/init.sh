@@ -1,5 +1,5 @@
 #!/bin/busybox sh
-# The first program of the machine. It makes the root of the host visible, read-only, runs /work/run in it, and switches off.
+# The first program of the machine. It makes the root of the host visible, read-only, runs /job/run in it, and switches off.
 b=/bin/busybox
 $b mount -t proc none /proc
 $b mount -t sysfs none /sys
@@ -14,13 +14,13 @@ $b mount -t sysfs none /root/sys
 $b mount -t devtmpfs none /root/dev
 $b mount -t tmpfs none /root/run
 $b mount -t tmpfs none /root/tmp
-$b mkdir /root/run/work
-$b mount -t 9p -o rw,cache=none,$opts work /root/run/work || echo "vm: no work directory"
+$b mkdir /root/run/job
+$b mount -t 9p -o rw,cache=none,$opts work /root/run/job || echo "vm: no work directory"
 $b ip link set lo up
 read -r nonce </nonce
 echo "vm-begin $nonce $($b uname -r)"
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin HOME=/tmp CI=true PEERLESS_VM=1 \
-	$b chroot /root /bin/sh /run/work/run
+	$b chroot /root /bin/sh /run/job/run
 echo "vm-end $nonce $?"
 $b sync
 $b poweroff -f

@@ -31,7 +31,7 @@ const (
 
 // Job is what a machine is for.
 type Job struct {
-	// Work is a directory of the host that the machine sees as /run/work, writable; everything else of the host is read-only.
+	// Work is a directory of the host that the machine sees as /run/job, writable; everything else of the host is read-only.
 	Work string
 	// Script is what it runs with /bin/sh, in a root file system that is the host's.
 	Script string
