@@ -14,6 +14,12 @@ var badInputs = slices.Concat(badLeaves, badOthers, badEngines)
 
 var badLeaves = []badInput{
 	{
+		"unknown profile", smallLeaf, "name: A\n", "name: A\nprofile: quick\n",
+		[]string{
+			`t.yaml:3:10: profile: unknown value "quick"; use default or fast`,
+		},
+	},
+	{
 		"unknown key", smallLeaf, "router-id:", "router-ids:",
 		[]string{
 			`t.yaml:3:1: unknown key "router-ids"; did you mean "router-id"?`,
@@ -22,7 +28,7 @@ var badLeaves = []badInput{
 	{
 		"unknown key far from any", smallServer, "name: C1", "name: C1\ncolour: red",
 		[]string{
-			`t.yaml:3:1: unknown key "colour"; known keys here: announce, api, carrier-poll, fail-back, link-pair, log, name, role, settle, standby-probe, state-dir`,
+			`t.yaml:3:1: unknown key "colour"; known keys here: announce, api, carrier-poll, fail-back, link-pair, log, name, profile, role, settle, standby-probe, state-dir`,
 		},
 	},
 	{

@@ -9,6 +9,7 @@ import (
 
 func (d *decoder) checkGateway(c *Gateway) {
 	d.checkCommon(&c.Common)
+	d.profileGateway(c)
 	d.checkRoutes(c)
 	d.checkRouter(c.RouterID, c.AS, c.Routes.Mode == RoutesBGP)
 	d.required("", "subnets")

@@ -11,6 +11,7 @@ import (
 
 func (d *decoder) checkLeaf(c *Leaf) {
 	d.checkCommon(&c.Common)
+	d.profileLeaf(c)
 	d.checkAdvertise(c)
 	d.checkRouter(c.RouterID, c.AS, c.Advertise.Mode == AdvertiseBGP)
 	d.required("", "subnets")

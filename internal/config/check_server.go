@@ -9,6 +9,7 @@ import (
 
 func (d *decoder) checkServer(c *Server) {
 	d.checkCommon(&c.Common)
+	d.profileServer(c)
 	d.required("", "link-pair")
 	if d.has("link-pair") {
 		d.checkLinkPair(&c.LinkPair)

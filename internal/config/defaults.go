@@ -48,6 +48,7 @@ const (
 func defaultCommon(role string) Common {
 	return Common{
 		Role:        role,
+		Profile:     ProfileDefault,
 		CarrierPoll: 5 * time.Millisecond,
 		StateDir:    RunDir,
 		API:         API{Mode: 0o660},
@@ -62,8 +63,8 @@ func defaultLeaf() *Leaf {
 		Common:    defaultCommon(RoleLeaf),
 		OpenDelay: OpenDelay{Max: 30 * time.Second, Stagger: 10 * time.Millisecond},
 		Probe: Probes{
-			Hosts:   Pace{Interval: time.Second, Multiplier: 3},
-			Uplinks: Pace{Interval: 300 * time.Millisecond, Multiplier: 3},
+			Hosts:   Pace{Interval: paceHosts, Multiplier: paceMissed},
+			Uplinks: Pace{Interval: paceDefault, Multiplier: paceMissed},
 		},
 		Drain:           50 * time.Millisecond,
 		GracefulRestart: 30 * time.Second,
@@ -81,7 +82,7 @@ func defaultGateway() *Gateway {
 		DefaultRoute:    true,
 		TableBase:       defaultTableBase,
 		Routes:          Routes{Mode: RoutesBGP},
-		Probe:           GatewayProbes{Leaves: Pace{Interval: 100 * time.Millisecond, Multiplier: 3}},
+		Probe:           GatewayProbes{Leaves: Pace{Interval: paceDefault, Multiplier: paceMissed}},
 		BGP:             defaultBGP(),
 	}
 }
@@ -94,7 +95,7 @@ func defaultServer() *Server {
 			0, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond,
 		},
 		Settle:       10 * time.Millisecond,
-		StandbyProbe: 100 * time.Millisecond,
+		StandbyProbe: paceDefault,
 	}
 }
 

@@ -130,9 +130,7 @@ func (d *decoder) checkAdvertise(c *Leaf) {
 		d.required("advertise", AdvertiseKernelTable)
 	}
 	if recency := a.KernelTable != nil && a.KernelTable.Engine == EngineBIRD; a.Mode != AdvertiseBGP && !recency {
-		if !d.has("probe.hosts.interval") {
-			c.Probe.Hosts.Interval = feedlessInterval
-		}
+		d.unless("probe.hosts.interval", &c.Probe.Hosts.Interval, min(feedlessInterval, c.Probe.Hosts.Interval))
 		if !d.has("probe.hosts.multiplier") {
 			c.Probe.Hosts.Multiplier = feedlessMultiplier
 		}

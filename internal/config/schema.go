@@ -11,6 +11,7 @@ import (
 type Common struct {
 	Role        string        `yaml:"role"`
 	Name        string        `yaml:"name"`
+	Profile     string        `yaml:"profile"`
 	CarrierPoll time.Duration `yaml:"carrier-poll"`
 	StateDir    string        `yaml:"state-dir"`
 	API         API           `yaml:"api"`

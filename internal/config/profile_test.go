@@ -1,0 +1,44 @@
+package config
+
+import (
+	"testing"
+	"time"
+)
+
+func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name, text string
+		paces      []time.Duration // leaf: hosts, uplinks; gateway: leaves; server: standby-probe
+	}{
+		{"leaf without", smallLeaf, []time.Duration{1000 * ms, 100 * ms}},
+		{"leaf default", smallLeaf + "profile: default\n", []time.Duration{1000 * ms, 100 * ms}},
+		{"leaf fast", smallLeaf + "profile: fast\n", []time.Duration{100 * ms, 10 * ms}},
+		{"leaf fast, one pace given", smallLeaf + "profile: fast\nprobe: {uplinks: {interval: 70ms}}\n", []time.Duration{100 * ms, 70 * ms}},
+		{"leaf fast, only a multiplier given", smallLeaf + "profile: fast\nprobe: {uplinks: {multiplier: 4}}\n", []time.Duration{100 * ms, 10 * ms}},
+		{"leaf without a feed", smallLeaf + "advertise: none\n", []time.Duration{200 * ms, 100 * ms}},
+		{"leaf fast without a feed", smallLeaf + "profile: fast\nadvertise: none\n", []time.Duration{100 * ms, 10 * ms}},
+		{"gateway", smallGateway, []time.Duration{100 * ms}},
+		{"gateway fast", smallGateway + "profile: fast\n", []time.Duration{10 * ms}},
+		{"server", smallServer, []time.Duration{100 * ms}},
+		{"server fast", smallServer + "profile: fast\n", []time.Duration{10 * ms}},
+		{"server fast, its pace given", smallServer + "profile: fast\nstandby-probe: 1s\n", []time.Duration{1000 * ms}},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var got []time.Duration
+			switch f := mustParse(t, tt.text); {
+			case f.Leaf != nil:
+				got = []time.Duration{f.Leaf.Probe.Hosts.Interval, f.Leaf.Probe.Uplinks.Interval}
+			case f.Gateway != nil:
+				got = []time.Duration{f.Gateway.Probe.Leaves.Interval}
+			default:
+				got = []time.Duration{f.Server.StandbyProbe}
+			}
+			for i, want := range tt.paces {
+				if got[i] != want {
+					t.Errorf("pace %d is %s, want %s", i, got[i], want)
+				}
+			}
+		})
+	}
+}
