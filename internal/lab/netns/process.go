@@ -90,8 +90,9 @@ func (id ID) Alive() bool {
 	return err == nil && s == id.Start && id.PID > 0
 }
 
-// signal sends it to this very process: the pidfd pins the number while the start time is compared.
-func (id ID) signal(sig unix.Signal) error {
+// Signal sends a signal to this very process: the pidfd pins the number while the start time is compared. The error is
+// os.ErrProcessDone if it has ended.
+func (id ID) Signal(sig unix.Signal) error {
 	if id.PID <= 0 {
 		return os.ErrProcessDone
 	}
@@ -114,7 +115,7 @@ func Stop(ids []ID, grace time.Duration) error {
 	var errs []error
 	send := func(sig unix.Signal) {
 		for _, id := range ids {
-			if err := id.signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
+			if err := id.Signal(sig); err != nil && !errors.Is(err, os.ErrProcessDone) {
 				errs = append(errs, err)
 			}
 		}
