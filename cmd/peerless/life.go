@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 	"syscall"
+	"time"
 
 	"peerless/internal/config"
 )
@@ -19,6 +20,12 @@ type life struct {
 
 const bootIDPath = "/proc/sys/kernel/random/boot_id"
 
+// A daemon that was killed or told to stop may hold its lock for a moment longer than its supervisor waits.
+const (
+	lockWaitMax = time.Second
+	lockPause   = 2 * time.Millisecond
+)
+
 // beginLife takes the node's lock. The lock file holds the boot id of the last run: state of an earlier boot is gone.
 func beginLife(c *config.Common) (*life, error) {
 	path := statePath(c, ".lock")
@@ -29,7 +36,7 @@ func beginLife(c *config.Common) (*life, error) {
 	if err != nil {
 		return nil, fmt.Errorf("open lock: %w", err)
 	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	if err := lockFile(f, lockWaitMax); err != nil {
 		_ = f.Close()
 		if errors.Is(err, syscall.EWOULDBLOCK) {
 			return nil, fmt.Errorf("lock %s: a daemon of node %s runs already; stop it, or give this one another name", path, c.Name)
@@ -42,6 +49,16 @@ func beginLife(c *config.Common) (*life, error) {
 		return nil, fmt.Errorf("write %s: %w", path, err)
 	}
 	return l, nil
+}
+
+// lockFile takes the lock, if need be after a while.
+func lockFile(f *os.File, wait time.Duration) error {
+	for end := time.Now().Add(wait); ; time.Sleep(lockPause) {
+		err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if !errors.Is(err, syscall.EWOULDBLOCK) || !time.Now().Before(end) {
+			return err
+		}
+	}
 }
 
 func (l *life) remember() error {

@@ -209,3 +209,18 @@ func TestLife_KnowsAnEarlierLifeOfThisBoot(t *testing.T) {
 		t.Error("a life of another boot counts")
 	}
 }
+
+// A supervisor may start the next daemon while the last one's threads are still ending.
+func TestLife_LockOfADyingDaemon_IsWaitedFor(t *testing.T) {
+	c := &config.Common{Name: "A", StateDir: t.TempDir()}
+	first, err := beginLife(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.AfterFunc(50*time.Millisecond, first.end)
+	second, err := beginLife(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second.end()
+}

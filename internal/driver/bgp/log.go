@@ -52,6 +52,9 @@ type logHandler struct {
 
 const levelDown = slog.LevelInfo - slog.LevelDebug
 
+// stoppedTwice is an error that GoBGP logs at every orderly end: its Stop stops the speaker once more.
+const stoppedTwice = "failed to stop BGP server"
+
 func (h logHandler) Enabled(ctx context.Context, level slog.Level) bool {
 	return level >= slog.LevelInfo || h.Handler.Enabled(ctx, level-levelDown)
 }
@@ -61,6 +64,9 @@ func (h logHandler) Handle(ctx context.Context, r slog.Record) error {
 		h.gather(r)
 	}
 	r.Level -= levelDown
+	if r.Message == stoppedTwice {
+		return nil
+	}
 	if !h.Handler.Enabled(ctx, r.Level) {
 		return nil
 	}
