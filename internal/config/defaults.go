@@ -39,6 +39,9 @@ const (
 	feedlessMultiplier = 2
 )
 
+// engineDrain outlasts a routing engine's way to the gateway: FRR's bgpd holds a change for 50 ms on each router.
+const engineDrain = 500 * time.Millisecond
+
 // Where the engines listen unless they were told otherwise.
 const (
 	socketFRR  = "/var/run/frr/zebra.vty"

@@ -135,6 +135,9 @@ func (d *decoder) checkAdvertise(c *Leaf) {
 			c.Probe.Hosts.Multiplier = feedlessMultiplier
 		}
 	}
+	if a.Mode != AdvertiseBGP && !d.has("drain") {
+		c.Drain = engineDrain
+	}
 	if a.KernelTable == nil {
 		return
 	}

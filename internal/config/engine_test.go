@@ -40,8 +40,11 @@ func TestParse_EngineLeaf_NeedsNoBGPAndProbesFaster(t *testing.T) {
 	if want := (leaf.Export{Mode: leaf.ByTable, Table: 100, Engine: "frr"}); m.Export != want || m.DefaultFromBGP {
 		t.Errorf("export %+v, default from BGP %v", m.Export, m.DefaultFromBGP)
 	}
-	if m.HostProbe.Interval != 200*time.Millisecond || m.HostProbe.Multiplier != 2 {
-		t.Errorf("host probe: %+v", m.HostProbe)
+	if m.HostProbe.Interval != 200*time.Millisecond || m.HostProbe.Multiplier != 2 || m.Drain != 500*time.Millisecond {
+		t.Errorf("host probe: %+v, drain %s", m.HostProbe, m.Drain)
+	}
+	if set := mustParse(t, engineLeaf+"drain: 20ms\n").Leaf.Machine().Drain; set != 20*time.Millisecond {
+		t.Errorf("drain %s, though it was set", set)
 	}
 	if c.Advertise.KernelTable.Socket != "/var/run/frr/zebra.vty" {
 		t.Errorf("socket %q", c.Advertise.KernelTable.Socket)

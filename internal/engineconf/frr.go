@@ -112,6 +112,8 @@ func (n *node) frrOSPF(t *text) {
 	for _, l := range n.links {
 		t.line("interface %s\n ip ospf area 0.0.0.0\n ip ospf network point-to-point\n ip ospf hello-interval %d\n ip ospf dead-interval %d",
 			l.port, helloSeconds, deadSeconds)
+		t.remark(" !", "What was flushed while the link was down is told by retransmission only; else that takes 5 s.")
+		t.line(" ip ospf retransmit-interval 1")
 		if n.bfd {
 			t.line(" ip ospf bfd\n ip ospf bfd profile %s", profileBFD)
 		}

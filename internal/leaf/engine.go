@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -18,7 +19,14 @@ type engine struct {
 	why     string
 	has     int // routes of ours
 	since   time.Duration
+	surplus map[netip.Prefix]int // readings in a row in which it had a route that is not in the table
 }
+
+// Engines as the config names them.
+const (
+	engineFRR  = "frr"
+	engineBIRD = "bird"
+)
 
 // healFirst is the number of readings in a row after which a route that the engine does not have is put in again: one
 // reading may have begun before the route was there. Each further try waits for twice as many.
@@ -30,7 +38,7 @@ func (m *Machine) onEngine(now model.Instant, e step.EngineState) {
 		return
 	}
 	was := m.engine
-	m.engine = engine{known: true, running: e.Running, deaf: was.deaf && e.Running, why: e.Detail, since: was.since}
+	m.engine = engine{known: true, running: e.Running, deaf: was.deaf && e.Running, why: e.Detail, since: was.since, surplus: was.surplus}
 	if !was.known || was.running != e.Running {
 		m.engine.since = now.Mono
 	}
@@ -42,6 +50,35 @@ func (m *Machine) onEngine(now model.Instant, e step.EngineState) {
 	}
 	if e.Running {
 		m.compare(e)
+		m.purge(e)
+	}
+}
+
+// purge makes FRR forget what it has and the table has not: zebra keeps its copy of a route that the kernel erased with its
+// port, if nobody deleted it. It is tried at the second reading in a row, and again after twice as many. BIRD is not asked of which
+// table it learned a route, and needs no help.
+func (m *Machine) purge(e step.EngineState) {
+	if m.cfg.Export.Engine != engineFRR || !m.seen {
+		return
+	}
+	surplus := map[netip.Prefix]int{}
+	var stale []netip.Prefix
+	for _, p := range e.Routes {
+		if m.exports[p.Addr()] != nil || m.admit.Address(p.Addr()) != neighbor.Admitted {
+			continue
+		}
+		n := m.engine.surplus[p] + 1
+		surplus[p] = n
+		if n >= healFirst && n&(n-1) == 0 {
+			stale = append(stale, p)
+			m.emit(step.Want{Object: blackhole(step.Route{Table: m.cfg.Export.Table, Prefix: p, Metric: plainMetric}),
+				Why: "the engine still has it: put in, and deleted for the engine to hear of it"})
+		}
+	}
+	m.engine.surplus = surplus
+	if len(stale) > 0 {
+		m.emit(step.Note{Warn: true, What: noteEngineStale, Addr: stale[0].Addr(), Peer: e.Engine, Hosts: len(stale), Why: "they are not in " + m.tableName(),
+			Text: fmt.Sprintf("engine %s still has %s, such as %s; taken out again", e.Engine, plural(len(stale), "route"), stale[0].Addr())})
 	}
 }
 
@@ -83,7 +120,7 @@ func (m *Machine) compare(e step.EngineState) {
 }
 
 func (m *Machine) deafWhy() string {
-	if m.cfg.Export.Engine == "bird" {
+	if m.cfg.Export.Engine == engineBIRD {
 		return fmt.Sprintf("no kernel protocol with `kernel table %d` and `learn`?", m.cfg.Export.Table)
 	}
 	return fmt.Sprintf("`ip import-table %d` missing?", m.cfg.Export.Table)

@@ -9,6 +9,7 @@ import (
 	"peerless/internal/leaf/announce"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
+	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
@@ -81,18 +82,57 @@ func (m *Machine) retract(adv step.Advertisement, why string, cause step.Cause) 
 		addr := adv.Prefix.Addr()
 		if e := m.exports[addr]; e != nil {
 			delete(m.exports, addr)
-			m.want(step.Want{Object: e.route, Absent: true, Urgent: true, Why: why, Cause: cause})
+			m.takeBack(e.route, why, cause)
 		}
 	case ByNobody: // it answers no more for the host
 	}
+}
+
+// takeBack deletes a route of the engine's table. Where the kernel has erased it without a word, because the port is closed or
+// gone, a deletion tells nobody anything: zebra keeps its copy, and ospfd its LSA, for good. There the route is put in once
+// more, as a blackhole that needs no port, and deleted when it is there (onExported).
+func (m *Machine) takeBack(r step.Route, why string, cause step.Cause) {
+	if m.cfg.Export.Engine == engineFRR && !m.heardAbove() {
+		m.unheard[r.Prefix.Addr()] = r
+	}
+	if !m.erased(r.NextHop.Dev) {
+		m.want(step.Want{Object: r, Absent: true, Urgent: true, Why: why, Cause: cause})
+		return
+	}
+	m.emit(step.Want{Object: blackhole(r), Urgent: true, Why: why + "; the kernel erased it without a word", Cause: cause})
+}
+
+func blackhole(r step.Route) step.Route {
+	return step.Route{Table: r.Table, Prefix: r.Prefix, Metric: r.Metric, Blackhole: true}
+}
+
+// erased reports whether the kernel has erased, or is about to erase, every route of a downlink by itself.
+func (m *Machine) erased(p model.Port) bool {
+	d := m.down(p)
+	return d == nil || !d.state.Present || !d.state.AdminUp || d.gate.State == linkage.Closing || d.gate.State == linkage.Held
+}
+
+// heardAbove reports whether the engine may reach a gateway.
+func (m *Machine) heardAbove() bool {
+	return slices.ContainsFunc(m.ups, func(u *uplink) bool { return u.Up && !u.Silent })
+}
+
+// repeatUnheard withdraws once more what was withdrawn while no gateway could hear it. A gateway believes the LSAs that it knew before
+// as soon as the leaf is back; ospfd flushes them only when its retransmission timer fires.
+func (m *Machine) repeatUnheard(cause step.Cause) {
+	for _, addr := range slices.SortedFunc(maps.Keys(m.unheard), netip.Addr.Compare) {
+		if m.exports[addr] == nil {
+			m.emit(step.Want{Object: blackhole(m.unheard[addr]), Cause: cause, Why: "it was withdrawn while no gateway could hear it"})
+		}
+	}
+	clear(m.unheard)
 }
 
 // retractFirst withdraws the hosts of a group that is about to close, if the engine may still reach a gateway: closing a port
 // makes the kernel forget its routes without a word, and the engine would tell of them for as long as it does not look. Where
 // no uplink is left nobody hears it, and the closing comes first. It gives the withdrawal to wait for.
 func (m *Machine) retractFirst(g *group) (last step.Key) {
-	reachable := slices.ContainsFunc(m.ups, func(u *uplink) bool { return u.Up && !u.Silent })
-	if m.cfg.Export.Mode != ByTable || !reachable {
+	if m.cfg.Export.Mode != ByTable || !m.heardAbove() {
 		return step.Key{}
 	}
 	for _, d := range g.downs {
@@ -207,11 +247,15 @@ func (m *Machine) noteClash(r step.RouteState) {
 }
 
 // onExported books that the kernel has done what was asked.
-func (m *Machine) onExported(r step.Route, absent bool) {
+func (m *Machine) onExported(r step.Route, w step.Want) {
 	e := m.exports[r.Prefix.Addr()]
 	switch {
+	case r.Blackhole && !w.Absent:
+		if e == nil || e.route.Key() != r.Key() { // put in only so that its deletion is heard
+			m.want(step.Want{Object: r, Absent: true, Urgent: true, Why: w.Why, Cause: w.Cause})
+		}
 	case e == nil || e.route.Key() != r.Key():
-	case !absent:
+	case !w.Absent:
 		e.set = true
 	case e.healing:
 		e.healing = false

@@ -162,8 +162,15 @@ func TestLeaf_KernelTable_ClosingOrder(t *testing.T) {
 					}
 				}
 			}
-			if len(order) != 2 || !strings.HasPrefix(order[0], tt.first) {
+			if !strings.HasPrefix(order[0], tt.first) {
 				t.Fatalf("order %v", order)
+			}
+			if tt.first == "closed" { // the kernel erases the route with the port: it is put in again, to be deleted audibly
+				if len(order) != 3 || !strings.HasPrefix(order[1], "want blackhole 10.10.10.2/32 table 100") || !gone.Absent {
+					t.Errorf("order %v", order)
+				}
+			} else if len(order) != 2 {
+				t.Errorf("order %v", order)
 			}
 			if tt.first != "closed" && gate.After != gone.Key() {
 				t.Errorf("the closing does not wait: %s", gate)
@@ -172,6 +179,67 @@ func TestLeaf_KernelTable_ClosingOrder(t *testing.T) {
 				t.Errorf("the closing waits: %s", gate)
 			}
 		})
+	}
+}
+
+// A route that the kernel erased with its port is deleted so that the engine hears of it, whoever closed the port.
+func TestLeaf_KernelTable_PortClosedByTheOperator_DeletesAudibly(t *testing.T) {
+	w := newWorld(t, byTable(small(), "frr"))
+	w.besides()
+	w.do(garp("A2", 2))
+	got := lines(w.port("A2", admin(false)), "table 100")
+	if len(got) != 2 || !strings.HasPrefix(got[0], "want blackhole 10.10.10.2/32 table 100 metric 20 urgent") ||
+		!strings.HasPrefix(got[1], "want no blackhole 10.10.10.2/32 table 100 metric 20 urgent") {
+		t.Errorf("%v", got)
+	}
+	for _, o := range w.held {
+		if r, ok := o.(step.Route); ok && r.Table == engineTable {
+			t.Errorf("%s is left in the table", r)
+		}
+	}
+}
+
+// A withdrawal that no gateway could hear is told once more when one can, but not of a host that is back.
+func TestLeaf_KernelTable_WithdrawnUnheard_IsWithdrawnAgain(t *testing.T) {
+	for engine, want := range map[string][]string{"frr": {"want blackhole 10.10.10.2/32 table 100 metric 20"}, "bird": nil} {
+		w := newWorld(t, byTable(small(), engine))
+		w.besides()
+		w.do(garp("A2", 2))
+		w.port("A0", carrier(false))
+		w.do(step.RouteChanged{RouteState: engineDefault("A0", upper, false)})
+		w.port("A0", carrier(true))
+		w.do(step.NeighborChanged{NeighborState: resolved(w.m.cfg.Uplinks[0])})
+		got := lines(w.do(step.RouteChanged{RouteState: engineDefault("A0", upper, true)}), "want blackhole")
+		if len(got) != len(want) || (len(got) == 1 && !strings.HasPrefix(got[0], want[0])) {
+			t.Errorf("%s: %v", engine, got)
+		}
+		w.port("A0", carrier(false))
+		if got := lines(w.port("A0", carrier(true)), "want blackhole"); len(got) != 0 {
+			t.Errorf("%s: told twice: %v", engine, got)
+		}
+	}
+}
+
+// What FRR still has of a route that went while nobody ran is taken out; BIRD, which is not asked for one table, is left alone.
+func TestLeaf_Engine_HasMoreThanTheTable(t *testing.T) {
+	for engine, want := range map[string]int{"frr": 2, "bird": 0} { // at the second and the fourth reading
+		w := newWorld(t, byTable(small(), engine))
+		w.besides()
+		w.do(garp("A2", 2))
+		tries := 0
+		for range 5 {
+			out := w.do(engineHas(engine, 2, 9))
+			tries += len(lines(out, "want blackhole 10.10.10.9/32 table 100 metric 20"))
+			if got := lines(out, "10.10.10.2/32"); len(got) != 0 {
+				t.Errorf("%s: touches a route of the table: %v", engine, got)
+			}
+		}
+		if tries != want {
+			t.Errorf("%s: %d tries, want %d", engine, tries, want)
+		}
+		if out := w.do(engineHas(engine, 2)); len(lines(out, "blackhole")) != 0 || w.m.engine.surplus[step.HostPrefix(addrOf(9))] != 0 {
+			t.Errorf("%s: goes on when it is gone: %v", engine, out)
+		}
 	}
 }
 

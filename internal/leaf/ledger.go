@@ -131,7 +131,7 @@ func (m *Machine) onApplied(now model.Instant, w step.Want) {
 			m.settle(now, w.Cause)
 		}
 		if m.isExport(o.Table) {
-			m.onExported(o, w.Absent)
+			m.onExported(o, w)
 		}
 	}
 	if n, ok := m.ledger.applied(w); ok {

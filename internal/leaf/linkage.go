@@ -63,6 +63,9 @@ func (m *Machine) settle(now model.Instant, cause step.Cause) {
 	}
 	for _, u := range changed {
 		m.noteUplink(now, u, cause)
+		if u.usable {
+			m.repeatUnheard(cause)
+		}
 	}
 	m.wantDefault(cause)
 	for _, g := range m.groups {

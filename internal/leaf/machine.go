@@ -44,7 +44,8 @@ type Machine struct {
 	table      uint32                   // that hosts are forwarded by; 0 is main
 	exports    map[netip.Addr]*exported // ByTable: what the engine is to take
 	inherited  map[netip.Addr]step.Route
-	clash      map[step.Key]struct{} // routes of others in the engine's table: counted, never ranged
+	unheard    map[netip.Addr]step.Route // withdrawn while no gateway could hear it
+	clash      map[step.Key]struct{}     // routes of others in the engine's table: counted, never ranged
 	engine     engine
 	closeAfter step.Key // while a group closes: the withdrawal that must be done first
 
@@ -82,6 +83,7 @@ func New(cfg Config) *Machine {
 		hosts: neighbor.New(neighbor.Config{Interval: cfg.HostProbe.Interval, Multiplier: cfg.HostProbe.Multiplier,
 			Drain: cfg.Drain, Remember: cfg.Remember}),
 		ports: map[model.Port]any{}, exports: map[netip.Addr]*exported{}, clash: map[step.Key]struct{}{},
+		unheard: map[netip.Addr]step.Route{},
 	}
 	if cfg.Export.Mode == ByTable {
 		m.table = HostTable

@@ -65,7 +65,7 @@ func (j *judge) exports() {
 	seen := map[netip.Prefix]bool{}
 	for k, o := range j.w.held {
 		r, ok := o.(step.Route)
-		if !ok || k.Number != engineTable {
+		if !ok || k.Number != engineTable || r.Blackhole { // a blackhole is there to be deleted
 			continue
 		}
 		forward, ok := j.w.held[step.Route{Table: HostTable, Prefix: k.Prefix}.Key()].(step.Route)

@@ -37,6 +37,7 @@ const (
 	noteEngineUp       = "engine-up"        // it works again
 	noteEngineDeaf     = "engine-deaf"      // it works and has none of our routes
 	noteEngineLost     = "engine-lost"      // it lost one: put in again
+	noteEngineStale    = "engine-stale"     // it has one that is not in the table: taken out again
 	noteTableClash     = "table-clash"      // somebody else's routes are in the table of our hosts
 	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
 )
