@@ -55,10 +55,10 @@ func TestWire_DriversFollowTheWayOfRoutes(t *testing.T) {
 		speaker, readback bool
 		drivers           int
 	}{
-		{"embedded leaf", minimalLeaf, true, false, 3},
-		{"leaf beside a named engine", tableLeaf, false, true, 3},
-		{"leaf beside an unnamed engine", unnamed, false, false, 2},
-		{"static leaf", staticLeaf(), false, false, 2},
+		{"embedded leaf", minimalLeaf, true, false, 4},
+		{"leaf beside a named engine", tableLeaf, false, true, 4},
+		{"leaf beside an unnamed engine", unnamed, false, false, 3},
+		{"static leaf", staticLeaf(), false, false, 3},
 		{"gateway beside a named engine", watchingGateway, false, true, 2},
 		{"gateway beside an unnamed engine", strings.Replace(watchingGateway, "{kernel: {engine: frr, socket: /nowhere/zebra.vty}}", "kernel", 1), false, false, 1},
 		{"static gateway", staticGateway(), false, false, 2},

@@ -32,6 +32,8 @@ type commands struct {
 	Show       showCmd       `cmd:"" help:"Show what a running daemon knows."`
 	Why        whyCmd        `cmd:"" help:"Show all that a daemon knows of one host or port, and how it came to be so."`
 	Watch      watchCmd      `cmd:"" help:"Watch a daemon: a table drawn anew as things change."`
+	Drain      drainCmd      `cmd:"" help:"Move everything away from a leaf for planned maintenance, then close its server ports."`
+	Undrain    undrainCmd    `cmd:"" help:"Take a drained leaf back into use."`
 	Lab        labCmd        `cmd:"" help:"Build test networks in namespaces, break them and measure. Needs root."`
 	Config     configCmd     `cmd:"" help:"Configuration help."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`

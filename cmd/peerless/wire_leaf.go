@@ -6,6 +6,7 @@ import (
 	"peerless/internal/config"
 	"peerless/internal/driver/arpnd"
 	"peerless/internal/driver/bgp"
+	"peerless/internal/driver/memo"
 	"peerless/internal/driver/readback"
 	"peerless/internal/driver/rtnl"
 	"peerless/internal/leaf"
@@ -33,7 +34,21 @@ func wireLeaf(c *config.Leaf, life *life, log *slog.Logger) (*node, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &node{machine: leaf.New(c.Machine()), drivers: append([]any{kernel, packets}, upward...)}, nil
+	memos := memo.New(func(name string) string { return statePath(&c.Common, "."+name) })
+	machine := c.Machine()
+	if machine.Drained, err = leafDrained(memos); err != nil {
+		return nil, wiring("state directory", err)
+	}
+	return &node{machine: leaf.New(machine), drivers: append([]any{kernel, packets, memos}, upward...)}, nil
+}
+
+// leafDrained is what an earlier life was ordered. What cannot be read stops the start: a drain must not end by accident.
+func leafDrained(memos *memo.Driver) (*leaf.Drained, error) {
+	text, known, err := memos.Read(leaf.DrainMemo)
+	if err != nil || !known {
+		return nil, err
+	}
+	return &leaf.Drained{Force: text == leaf.DrainForced}, nil
 }
 
 // leafUpward is the driver that belongs to the way in which host routes get to the gateway, if it needs one.

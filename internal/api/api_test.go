@@ -32,6 +32,18 @@ type fake struct {
 
 func (f fake) View(context.Context) (step.View, error) { return f.view, f.err }
 
+// Command takes undrain, and drain only by force.
+func (f fake) Command(_ context.Context, c step.Commanded) (step.View, error) {
+	if f.view.Drain != nil {
+		d := step.Drain{State: c.Order.String()}
+		if c.Order == step.OrderDrain && !c.Force {
+			d.Refused = "no other link: A5: 10.10.10.5"
+		}
+		f.view.Drain = &d
+	}
+	return f.view, f.err
+}
+
 var host = netip.MustParseAddr("10.10.10.2")
 
 func leafView() step.View {
@@ -130,6 +142,36 @@ func TestServer_Answers(t *testing.T) {
 			}
 			if tt.method != "HEAD" && !json.Valid([]byte(body)) {
 				t.Errorf("not JSON: %s", body)
+			}
+		})
+	}
+}
+
+func TestServer_Orders(t *testing.T) {
+	drainable := leafView()
+	drainable.Drain = &step.Drain{State: "serving", Refused: "an earlier order"}
+	for _, tt := range []struct {
+		name         string
+		view         step.View
+		method, path string
+		status       int
+		contains     string
+	}{
+		{"a question orders nothing", drainable, "GET", "/v1/drain", 200, `"state":"serving"`},
+		{"a question never answers null", drainable, "GET", "/v1/drain", 200, `"ports":[]`},
+		{"refused", drainable, "POST", "/v1/drain", 409, `refused: no other link: A5: 10.10.10.5`},
+		{"by force", drainable, "POST", "/v1/drain?force=1", 200, `"state":"drain"`},
+		{"bad force", drainable, "POST", "/v1/drain?force=yes", 400, `force takes 0 or 1`},
+		{"back", drainable, "POST", "/v1/undrain", 200, `"state":"undrain"`},
+		{"an order is no question", drainable, "GET", "/v1/undrain", 405, `GET is not allowed`},
+		{"deleted", drainable, "DELETE", "/v1/drain", 405, `DELETE is not allowed`},
+		{"a role that cannot be drained", leafView(), "POST", "/v1/drain?force=1", 501, `only a leaf can be drained`},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			o := serving(t, func(o *Options) { o.Source = fake{view: tt.view} })
+			status, body := ask(t, o, tt.method, tt.path)
+			if status != tt.status || !strings.Contains(body, tt.contains) {
+				t.Errorf("%d %s, want %d with %s", status, body, tt.status, tt.contains)
 			}
 		})
 	}

@@ -42,7 +42,18 @@ func NewClient(socket string) *Client {
 func (c *Client) Get(ctx context.Context, path string, v any) error {
 	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
 	defer cancel()
-	resp, err := c.ask(ctx, path)
+	return c.read(ctx, http.MethodGet, path, v)
+}
+
+// Order gives an order such as "/v1/undrain" and reads what became of it into v.
+func (c *Client) Order(ctx context.Context, path string, v any) error {
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	return c.read(ctx, http.MethodPost, path, v)
+}
+
+func (c *Client) read(ctx context.Context, method, path string, v any) error {
+	resp, err := c.ask(ctx, method, path)
 	if err != nil {
 		return err
 	}
@@ -55,7 +66,7 @@ func (c *Client) Get(ctx context.Context, path string, v any) error {
 
 // Follow calls each with every journal entry since the instant and from then on, until the context or the daemon ends.
 func (c *Client) Follow(ctx context.Context, sinceNs int64, each func(engine.Entry) error) error {
-	resp, err := c.ask(ctx, fmt.Sprintf("/v1/events?since_ns=%d&follow=1", sinceNs))
+	resp, err := c.ask(ctx, http.MethodGet, fmt.Sprintf("/v1/events?since_ns=%d&follow=1", sinceNs))
 	if err != nil {
 		return err
 	}
@@ -84,8 +95,8 @@ func (c *Client) Follow(ctx context.Context, sinceNs int64, each func(engine.Ent
 	return fmt.Errorf("follow events of %s: the daemon stopped", c.socket)
 }
 
-func (c *Client) ask(ctx context.Context, path string) (*http.Response, error) {
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://peerless"+path, nil)
+func (c *Client) ask(ctx context.Context, method, path string) (*http.Response, error) {
+	req, err := http.NewRequestWithContext(ctx, method, "http://peerless"+path, nil)
 	if err != nil {
 		return nil, fmt.Errorf("ask %s: %w", c.socket, err)
 	}

@@ -28,5 +28,11 @@ func whole(v step.View) step.View {
 	for i := range v.Mapping {
 		v.Mapping[i].Hosts = list[netip.Addr](v.Mapping[i].Hosts)
 	}
+	if v.Drain != nil {
+		v.Drain.Ports = list(v.Drain.Ports)
+		for i := range v.Drain.Ports {
+			v.Drain.Ports[i].Hosts = list(v.Drain.Ports[i].Hosts)
+		}
+	}
 	return v
 }

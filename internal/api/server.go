@@ -1,7 +1,7 @@
 // Package api serves what a daemon knows over HTTP on a unix socket, and asks for it on the other side.
 //
-// It decides who may ask (the socket's mode and group) and in which form the answer comes. It never changes anything in the
-// daemon and never touches the network: a question cannot move traffic.
+// It decides who may ask (the socket's mode and group) and in which form the answer comes. A question (GET) never changes
+// anything; an order (POST) is given to the machine, which takes or refuses it. It never touches the network itself.
 package api
 
 import (
@@ -22,6 +22,7 @@ import (
 // Source is the running engine as the api sees it.
 type Source interface {
 	View(ctx context.Context) (step.View, error)
+	Command(ctx context.Context, c step.Commanded) (step.View, error)
 }
 
 // Journal is what happened and why.
@@ -109,15 +110,26 @@ func (o Options) handler() http.Handler {
 		"/v1/status":    func(http.ResponseWriter, *http.Request) (any, error) { return o.Status, nil },
 		"/v1/events":    o.events,
 		"/v1/why":       o.why,
+		"/v1/drain":     o.drain,
+	}
+	orders := map[string]endpoint{
+		"/v1/drain":   o.order(step.OrderDrain),
+		"/v1/undrain": o.order(step.OrderUndrain),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		serve, known := endpoints[r.URL.Path]
-		if !known {
+		question, asks := endpoints[r.URL.Path]
+		order, orders := orders[r.URL.Path]
+		var serve endpoint
+		switch {
+		case !asks && !orders:
 			reply(w, http.StatusNotFound, problem{"no such path: " + r.URL.Path})
 			return
-		}
-		if r.Method != http.MethodGet && r.Method != http.MethodHead {
-			w.Header().Set("Allow", "GET, HEAD")
+		case asks && (r.Method == http.MethodGet || r.Method == http.MethodHead):
+			serve = question
+		case orders && r.Method == http.MethodPost:
+			serve = order
+		default:
+			w.Header().Set("Allow", allowed(asks, orders))
 			reply(w, http.StatusMethodNotAllowed, problem{r.Method + " is not allowed on " + r.URL.Path})
 			return
 		}
@@ -133,6 +145,16 @@ func (o Options) handler() http.Handler {
 			reply(w, http.StatusOK, answer)
 		}
 	})
+}
+
+func allowed(asks, orders bool) string {
+	switch {
+	case asks && orders:
+		return "GET, HEAD, POST"
+	case orders:
+		return "POST"
+	}
+	return "GET, HEAD"
 }
 
 type problem struct {

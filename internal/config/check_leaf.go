@@ -210,6 +210,7 @@ func (d *decoder) checkLeafTimes(c *Leaf) {
 	d.checkPace("probe.hosts", c.Probe.Hosts)
 	d.checkPace("probe.uplinks", c.Probe.Uplinks)
 	d.between("drain", c.Drain, 0, 10*time.Second)
+	d.between("drain-max", c.DrainMax, time.Second, time.Hour)
 	d.between("remember", c.Remember, 0, 24*time.Hour)
 	d.checkRestart(c.GracefulRestart)
 }

@@ -17,7 +17,7 @@ func (c *Leaf) Machine() leaf.Config {
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks),
-		Drain: c.Drain, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
+		Drain: c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
 		DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
 	for _, s := range c.Subnets {
@@ -44,7 +44,7 @@ func (l Downlink) machine() leaf.Downlink {
 		Attachment: model.Attachment{
 			ID: model.AttachmentID(l.Attachment), Port: l.Port, PortIndex: l.Index, ServerPort: l.ServerPort, Role: role,
 		},
-		MaxHosts: l.MaxHosts,
+		MaxHosts: l.MaxHosts, Single: l.SingleHomed,
 	}
 	for _, h := range l.StaticHosts {
 		out.Static = append(out.Static, model.HostRoute{Addr: h.Address, Port: l.Port, MAC: h.MAC})

@@ -70,6 +70,7 @@ func defaultLeaf() *Leaf {
 			Uplinks: Pace{Interval: paceDefault, Multiplier: paceMissed},
 		},
 		Drain:           50 * time.Millisecond,
+		DrainMax:        10 * time.Second,
 		GracefulRestart: 30 * time.Second,
 		Remember:        10 * time.Minute,
 		Advertise:       Advertise{Mode: AdvertiseBGP},

@@ -51,6 +51,7 @@ type Leaf struct {
 	OpenDelay       OpenDelay     `yaml:"open-delay"`
 	Probe           Probes        `yaml:"probe"`
 	Drain           time.Duration `yaml:"drain"`
+	DrainMax        time.Duration `yaml:"drain-max"`
 	GracefulRestart time.Duration `yaml:"graceful-restart"`
 	Remember        time.Duration `yaml:"remember"`
 	Advertise       Advertise     `yaml:"advertise"`
@@ -79,6 +80,7 @@ type Downlink struct {
 	Role        string       `yaml:"role"`
 	Index       uint32       `yaml:"index"`
 	MaxHosts    int          `yaml:"max-hosts"`
+	SingleHomed bool         `yaml:"single-homed"`
 	StaticHosts []StaticHost `yaml:"static-hosts,omitempty"`
 }
 

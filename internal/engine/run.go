@@ -98,8 +98,20 @@ var errStopped = errors.New("the daemon is stopping")
 
 // View asks the machine for its state, on the engine's goroutine.
 func (e *Engine) View(ctx context.Context) (step.View, error) {
+	return e.ask(ctx, func() step.View { return e.turn.View(e.opts.Clock()) })
+}
+
+// Command gives the machine an operator's order, and what it made of it.
+func (e *Engine) Command(ctx context.Context, c step.Commanded) (step.View, error) {
+	return e.ask(ctx, func() step.View {
+		e.handle(c)
+		return e.turn.View(e.opts.Clock())
+	})
+}
+
+func (e *Engine) ask(ctx context.Context, question func() step.View) (step.View, error) {
 	answer := make(chan step.View, 1)
-	e.put(func() { answer <- e.turn.View(e.opts.Clock()) })
+	e.put(func() { answer <- question() })
 	select {
 	case v := <-answer:
 		return v, nil

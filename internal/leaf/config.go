@@ -30,9 +30,14 @@ type Config struct {
 	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
 	GracefulRestart time.Duration // how long soft evidence is borne
 	Remember        time.Duration // how long addresses of an attachment are kept as probe targets
+	DrainMax        time.Duration // planned maintenance: after so long a port is closed though hosts are still behind it
+	Drained         *Drained      // an earlier life was ordered to drain
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
 	Export          Export        // how host routes get to the gateway
 }
+
+// Drained is what an earlier life wrote down of a drain.
+type Drained struct{ Force bool }
 
 // ExportMode is the way in which host routes get to the gateway.
 type ExportMode uint8
@@ -69,6 +74,7 @@ type Uplink struct {
 type Downlink struct {
 	model.Attachment
 	MaxHosts int
+	Single   bool              // its server has no other link
 	Static   []model.HostRoute // hosts bound by config; a zero MAC is learned
 }
 

@@ -24,7 +24,7 @@ const (
 	metricUnitMs     = 1000
 	metricNewest     = 1
 	metricOldest     = 1<<24 - 4 // above: the two stamps that nobody verified
-	metricUnverified = 1<<24 - 1 // less the stamp
+	metricUnverified = 1<<24 - 1 // less the stamp; as it is, of a leaf that is drained
 )
 
 // exported is a host's route in the engine's table.
@@ -45,6 +45,8 @@ func (m *Machine) metric(stamp claim.Stamp) uint32 {
 	switch {
 	case !m.cfg.Export.Recency:
 		return plainMetric
+	case m.drain.On():
+		return metricUnverified
 	case stamp <= announce.UnverifiedMax:
 		return metricUnverified - uint32(stamp)
 	}
@@ -132,20 +134,28 @@ func (m *Machine) repeatUnheard(cause step.Cause) {
 // makes the kernel forget its routes without a word, and the engine would tell of them for as long as it does not look. Where
 // no uplink is left nobody hears it, and the closing comes first. It gives the withdrawal to wait for.
 func (m *Machine) retractFirst(g *group) (last step.Key) {
+	for _, d := range g.downs {
+		if key := m.retractPort(d, "group "+g.Name+" closes: "+g.why, g.cause); key != (step.Key{}) {
+			last = key
+		}
+	}
+	return last
+}
+
+// retractPort is the same for one port.
+func (m *Machine) retractPort(d *downlink, why string, cause step.Cause) (last step.Key) {
 	if m.cfg.Export.Mode != ByTable || !m.heardAbove() {
 		return step.Key{}
 	}
-	for _, d := range g.downs {
-		for _, h := range m.hosts.Hosts(d.Port) {
-			e := m.exports[h.Addr]
-			adv, standing := m.book.Stands(h.Addr)
-			if e == nil || !standing || e.route.NextHop.Dev != d.Port {
-				continue
-			}
-			m.book.Drop(h.Addr)
-			m.retract(adv, "group "+g.Name+" closes: "+g.why, g.cause)
-			last = e.route.Key()
+	for _, h := range m.hosts.Hosts(d.Port) {
+		e := m.exports[h.Addr]
+		adv, standing := m.book.Stands(h.Addr)
+		if e == nil || !standing || e.route.NextHop.Dev != d.Port {
+			continue
 		}
+		m.book.Drop(h.Addr)
+		m.retract(adv, why, cause)
+		last = e.route.Key()
 	}
 	return last
 }
@@ -154,7 +164,7 @@ func (m *Machine) retractFirst(g *group) (last step.Key) {
 func (m *Machine) closeAnyway(cause step.Cause) {
 	for _, d := range m.downs {
 		if d.gate.State == linkage.Closing {
-			m.wantGate(d, true, "port linkage: "+d.group.whyClosed(), cause)
+			m.wantGate(d, true, d.shutWhy(), cause)
 		}
 	}
 }

@@ -14,6 +14,7 @@ func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 		m.answerGateway(p, e)
 	case *downlink:
 		m.answer(p, e)
+		m.answerFor(p, e)
 		m.learn(now, p, e)
 	}
 }
@@ -38,6 +39,24 @@ func (m *Machine) answer(d *downlink, e step.ARPSeen) {
 	}
 	m.emit(step.SendARP{Port: d.Port, Op: step.ARPReply, DstMAC: dst, SenderMAC: n.MAC, SenderIP: e.TargetIP,
 		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "hosts of one subnet reach each other through the leaf"})
+}
+
+// answerFor speaks for the gateway address while the kernel is told not to: for whoever needs it to send. The question of a
+// server that has no address there asks only whether this leaf is open, and stays without an answer while it is drained.
+func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
+	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) || !d.serving {
+		return
+	}
+	if e.SenderIP.IsUnspecified() {
+		d.asks = true
+		return
+	}
+	n, ok := m.admit.Net(e.TargetIP)
+	if !d.drained || !ok || m.isGateway(e.SenderIP) || m.admit.Own(e.SrcMAC) || e.SrcMAC.IsZero() || e.SrcMAC.IsGroup() {
+		return
+	}
+	m.emit(step.SendARP{Port: d.Port, Op: step.ARPReply, DstMAC: e.SrcMAC, SenderMAC: n.MAC, SenderIP: e.TargetIP,
+		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "still forwarding while being drained"})
 }
 
 // answerGateway tells a gateway that asks whether a host is here: without a routing protocol it can know only by asking.

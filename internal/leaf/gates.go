@@ -10,7 +10,10 @@ import (
 func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	port := string(d.Port)
 	cause := d.cause
-	if d.group != nil {
+	switch {
+	case d.left != "":
+		cause = m.drain.cause
+	case d.group != nil:
 		cause = d.group.cause
 	}
 	do := d.gate.Step(ev)
@@ -20,16 +23,16 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	switch do {
 	case linkage.GateNothing:
 	case linkage.AskClose:
-		m.wantGate(d, true, "port linkage: "+d.group.whyClosed(), cause)
+		m.wantGate(d, true, d.shutWhy(), cause)
 	case linkage.AskOpen:
 		m.wantGate(d, false, "port linkage: "+d.group.why, cause)
 	case linkage.CloseAgain:
-		m.wantGate(d, true, "port linkage: "+d.group.whyClosed(), cause)
+		m.wantGate(d, true, d.shutWhy(), cause)
 		m.emit(step.Note{Warn: true, What: notePortReclosed, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Cause: cause,
-			Text: "port " + port + " was opened by the operator and is closed again: this leaf cannot forward", Why: d.group.whyClosed()})
+			Text: "port " + port + " was opened by the operator and is closed again: " + d.predicament(), Why: d.whyShut()})
 	case linkage.LeaveOpen:
 		m.emit(step.Note{Warn: true, What: notePortYielded, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Cause: cause,
-			Text: "port " + port + " was opened by the operator again and is left open, though this leaf cannot forward", Why: d.group.whyClosed()})
+			Text: "port " + port + " was opened by the operator again and is left open, though " + d.predicament(), Why: d.whyShut()})
 	case linkage.LetGo:
 		m.emit(step.Want{Object: step.Gate{Port: d.Port}, Absent: true, Cause: cause,
 			Why: "the operator decides about port " + port})
@@ -42,7 +45,7 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 		}
 	case linkage.NoteClosed:
 		m.emit(step.Note{What: notePortClosed, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageClose, Cause: cause,
-			Text: "port " + port + " closed", Why: d.group.whyClosed()})
+			Text: "port " + port + " closed", Why: d.whyShut()})
 	case linkage.NoteOpened:
 		m.emit(step.Note{What: notePortOpened, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageOpen, Cause: cause,
 			Text: "port " + port + " opened", Why: d.group.why})

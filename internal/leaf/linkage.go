@@ -182,6 +182,9 @@ func (m *Machine) closeGroup(now model.Instant, g *group) {
 	}
 	m.closeAfter = m.retractFirst(g)
 	for _, d := range g.downs {
+		if d.drained && d.left == "" {
+			d.left = "drain, cut short: " + g.why
+		}
 		if d.state.Present {
 			m.gate(now, d, linkage.Close)
 		}
@@ -276,6 +279,9 @@ func (m *Machine) openNext(now model.Instant, g *group) {
 	left := 0
 	opened := false
 	for _, d := range g.downs {
+		if d.left != "" {
+			continue
+		}
 		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {
 			continue
 		}

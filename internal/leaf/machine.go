@@ -47,7 +47,8 @@ type Machine struct {
 	unheard    map[netip.Addr]step.Route // withdrawn while no gateway could hear it
 	clash      map[step.Key]struct{}     // routes of others in the engine's table: counted, never ranged
 	engine     engine
-	closeAfter step.Key // while a group closes: the withdrawal that must be done first
+	closeAfter step.Key // while ports close: the withdrawal that must be done first
+	drain      drain
 
 	armed   time.Duration // hostsTimer
 	isArmed bool
@@ -73,6 +74,10 @@ type downlink struct {
 	arrival step.Cause // hosts that arrive close together are one failover
 	arrived time.Duration
 	told    map[string]bool // notes that are given once while the port serves
+	asks    bool            // its server asks whether this leaf is open
+	drained bool            // the leaf is drained, or being drained
+	left    string          // why the drain closed the port; empty: it did not
+	reopens bool            // a drain that is over closed it, and it is not open yet
 	refused int
 }
 
@@ -108,6 +113,7 @@ func New(cfg Config) *Machine {
 		}
 	}
 	m.bindGroups()
+	m.resumeDrain()
 	return m
 }
 
@@ -161,6 +167,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onEndOfRIB(now, ev)
 	case step.EngineState:
 		m.onEngine(now, ev)
+	case step.Commanded:
+		m.onCommand(now, ev)
 	case step.TimerFired:
 		m.onTimer(now, ev.Timer)
 	case step.Applied:
@@ -169,6 +177,7 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onFailed(now, ev)
 	}
 	m.pace(now)
+	m.leave(now)
 	return m.out
 }
 
@@ -184,6 +193,7 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 		if u, ok := m.ports[t.Port].(*uplink); ok {
 			m.onGraceOver(now, u)
 		}
+	case timerDrain: // leave does the work
 	case timerOpen:
 		if i := int(t.ID) - 1; i >= 0 && i < len(m.groups) {
 			m.onOpenTimer(now, m.groups[i])

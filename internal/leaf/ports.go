@@ -39,19 +39,52 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 		ev = linkage.Inherited
 	}
 	m.gate(now, d, ev)
+	if d.drained && d.left == "" && d.gate.Ours() {
+		d.left = "drain: it was closed when the daemon started"
+	}
 	if !m.seen {
 		return
 	}
 	if s.Present && !was.Present {
 		m.setupDownlink(d)
 	}
-	if g := d.group; g != nil && !g.Forwards() && g.State != linkage.Starting && d.gate.State == linkage.Free && s.Present && s.AdminUp {
-		m.gate(now, d, linkage.Close) // it appeared, or the operator opened it, while the leaf cannot forward
+	if d.shut() && d.gate.State == linkage.Free && s.Present && s.AdminUp {
+		m.gate(now, d, linkage.Close) // it appeared, or the operator opened it, while it must be closed
 	}
 	if d.serving && s.Up() && s.MAC != was.MAC && s.MAC != m.virtualMAC() {
 		m.setupMAC(d, "somebody changed the port's MAC")
 	}
 	m.review(now, d, 0)
+}
+
+// shut reports whether a port must be closed: the leaf cannot forward, or it is drained.
+func (d *downlink) shut() bool {
+	g := d.group
+	return d.left != "" || g != nil && !g.Forwards() && g.State != linkage.Starting
+}
+
+// whyShut names the evidence, or the order, that closed the port.
+func (d *downlink) whyShut() string {
+	if d.left != "" {
+		return d.left
+	}
+	return d.group.whyClosed()
+}
+
+// shutWhy is whyShut for the log of closings, which names the owner too.
+func (d *downlink) shutWhy() string {
+	if d.left != "" {
+		return d.left
+	}
+	return "port linkage: " + d.group.whyClosed()
+}
+
+// predicament is why an open port would be wrong.
+func (d *downlink) predicament() string {
+	if d.left != "" {
+		return "this leaf is drained"
+	}
+	return "this leaf cannot forward"
 }
 
 // canServe is the one condition under which a downlink learns, answers and advertises.
@@ -67,6 +100,10 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Down, claim.ReasonMissing, "no such device"
 	case d.gate.State == linkage.Off:
 		return claim.Down, claim.ReasonOperator, "closed by the operator"
+	case d.gate.Ours() && d.left != "":
+		return claim.Closed, claim.ReasonDrain, "closed by us: " + d.left
+	case d.reopens && g.Forwards():
+		return claim.Closed, claim.ReasonDrain, "being opened after a drain"
 	case d.gate.Ours() && g.Forwards():
 		return claim.Closed, closedReason(g), "closed by us: waits for its turn to open"
 	case d.gate.Ours():
@@ -79,6 +116,8 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Down, claim.ReasonOperator, "admin down"
 	case !d.state.Carrier:
 		return claim.Down, claim.ReasonCarrierLost, "carrier lost"
+	case d.drained:
+		return claim.Closed, claim.ReasonDrain, "being drained: forwards until its hosts have left"
 	}
 	return claim.Up, claim.ReasonReady, "carrier, open, and this leaf forwards"
 }
@@ -112,6 +151,7 @@ func (m *Machine) review(now model.Instant, d *downlink, cause step.Cause) {
 // stopServing: attachment, withdrawals, then deletions. One failure, one cause.
 func (m *Machine) stopServing(now model.Instant, d *downlink, cause step.Cause, state claim.State, reason claim.Reason, why string) {
 	d.serving, d.since, d.cause = false, now.Mono, cause
+	d.asks = false
 	clear(d.told)
 	m.tellAttachment(d, state, reason, cause)
 	n := m.hosts.Count(d.Port)
@@ -124,7 +164,7 @@ func (m *Machine) stopServing(now model.Instant, d *downlink, cause step.Cause, 
 
 // startServing re-applies all that the kernel forgets when a port closes, and wakes what is remembered there.
 func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause) {
-	d.serving, d.since = true, now.Mono
+	d.serving, d.since, d.reopens = true, now.Mono, false
 	d.arrival, d.arrived = 0, 0
 	d.cause = cause
 	m.setupDownlink(d)

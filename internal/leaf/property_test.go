@@ -50,6 +50,13 @@ func (j *judge) step(ev step.Event) {
 			j.t.Fatalf("%s serves although the leaf cannot forward", d.Port)
 		}
 	}
+	if !j.w.m.drain.On() {
+		for _, d := range j.w.m.downs {
+			if d.drained || d.left != "" {
+				j.t.Fatalf("%s is still drained: %s", d.Port, d.left)
+			}
+		}
+	}
 	j.exports()
 	for k, o := range j.w.held {
 		if a, ok := o.(step.Advertisement); ok && !a.NoExport {
@@ -92,6 +99,7 @@ func (j *judge) arp(e step.SendARP) {
 	}
 	d := j.w.m.down(e.Port)
 	switch {
+	case e.SenderIP == gwAddr && j.w.m.drain.On() && !e.TargetIP.IsUnspecified() && e.TargetIP != gwAddr: // in the kernel's place
 	case e.SenderIP == gwAddr, e.TargetIP.IsUnspecified(), e.SenderIP == e.TargetIP:
 		j.t.Fatalf("answers %s", e)
 	case d == nil || !d.serving:
@@ -112,7 +120,7 @@ func (j *judge) want(e step.Want, off map[model.Port]bool) {
 		case e.Absent:
 			delete(j.gates, o.Port)
 		case o.Closed:
-			if !strings.Contains(e.Why, "uplink") {
+			if !strings.Contains(e.Why, "uplink") && !strings.Contains(e.Why, "drain") {
 				j.t.Fatalf("closes without a named reason: %s", e)
 			}
 			j.gates[o.Port] = true
@@ -142,7 +150,11 @@ func drawEvent(t *rapid.T, w *world) step.Event {
 		return step.PortChanged{PortState: s}
 	}
 	on := rapid.Bool().Draw(t, "on")
-	switch rapid.IntRange(0, 20).Draw(t, "event") {
+	switch rapid.IntRange(0, 22).Draw(t, "event") {
+	case 21:
+		return asksOpen(port, i)
+	case 22:
+		return step.Commanded{Order: rapid.SampledFrom([]step.Order{step.OrderDrain, step.OrderUndrain}).Draw(t, "order"), Force: i == 1}
 	case 0, 1:
 		return garp(port, i)
 	case 2:
@@ -199,10 +211,12 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 		}
 		for i := range cfg.Downlinks {
 			cfg.Downlinks[i].MaxHosts = 2
+			cfg.Downlinks[i].Single = i == 3
 		}
 		if engine := rapid.SampledFrom([]string{"", "", "frr", "bird"}).Draw(t, "engine"); engine != "" {
 			cfg = byTable(cfg, engine)
 		}
+		cfg.DrainMax = 5 * time.Second
 		w := newWorld(tb, cfg)
 		w.mute = rapid.Bool().Draw(t, "closed by muting")
 		twin := New(cfg)
@@ -265,6 +279,8 @@ func (j *judge) liveness(tell func(step.Event)) {
 		}
 		j.t.Fatal("never rests")
 	}
+	drain()
+	tell(order(step.OrderUndrain))
 	drain()
 	for _, u := range w.m.cfg.Uplinks {
 		s := w.ports[u.Port]

@@ -98,9 +98,19 @@ func (m *Machine) setupDownlink(d *downlink) {
 	m.listen(d)
 	m.sysctl(conf+"rp_filter", "0", "replies may leave by another port")
 	m.sysctl(conf+"send_redirects", "0", "hosts reach each other through the leaf")
-	m.sysctl(conf+"arp_ignore", "1", "the kernel answers for the gateway address only")
+	m.setupAnswering(d)
 	m.sysctl(conf+"arp_filter", "0", "the kernel answers on every downlink")
 	m.sysctl(conf+"proxy_arp", "0", "the kernel's would answer a host's own announcement")
+}
+
+// setupAnswering: the kernel answers for the gateway address only, and on a leaf that is drained not even for that: a server
+// takes its silence as the wish that it leave. Whoever needs an answer to send gets it from us (see answerFor).
+func (m *Machine) setupAnswering(d *downlink) {
+	value, why := "1", "the kernel answers for the gateway address only"
+	if d.drained {
+		value, why = "8", "drain: the kernel does not answer, so that servers leave"
+	}
+	m.sysctl("net/ipv4/conf/"+string(d.Port)+"/arp_ignore", value, why)
 }
 
 func (m *Machine) setupMAC(d *downlink, why string) {

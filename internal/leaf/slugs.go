@@ -39,6 +39,11 @@ const (
 	noteEngineLost     = "engine-lost"      // it lost one: put in again
 	noteEngineStale    = "engine-stale"     // it has one that is not in the table: taken out again
 	noteTableClash     = "table-clash"      // somebody else's routes are in the table of our hosts
+	noteDraining       = "draining"         // planned maintenance begins: hosts are asked to leave
+	noteDrained        = "drained"          // every downlink is closed
+	noteDrainStuck     = "drain-stuck"      // hosts have had their time and cannot leave
+	noteDrainRefused   = "drain-refused"    // somebody would have no link left
+	noteUndrained      = "undrained"        // and back
 	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
 )
 
@@ -47,6 +52,7 @@ const (
 	timerHosts  = "hosts"  // the one timer of all hosts: probes, verdicts, drains, forgetting
 	timerUplink = "uplink" // by port: the next ARP probe of a gateway
 	timerSoft   = "soft"   // by port: the graceful-restart time of an uplink is over
+	timerDrain  = "drain"  // hosts have had their time to leave
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open
 )
 

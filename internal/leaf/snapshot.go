@@ -30,6 +30,7 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 	}
 	if first {
 		m.starting = true
+		m.restartDrain(now)
 		for _, u := range m.ups {
 			u.state = state(u.Port)
 			u.Up = u.state.Up()

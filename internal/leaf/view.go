@@ -35,8 +35,9 @@ func (m *Machine) View(now model.Instant) step.View {
 	}
 	slices.SortStableFunc(v.Hosts, func(a, b step.HostRow) int { return a.Addr.Compare(b.Addr) })
 	for _, g := range m.groups {
-		v.Linkage = append(v.Linkage, g.row(now))
+		v.Linkage = append(v.Linkage, m.groupRow(now, g))
 	}
+	v.Drain = m.drainView(now)
 	return v
 }
 
@@ -102,7 +103,10 @@ func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
 	if d.since != 0 {
 		r.Why += ", for " + ago(now, d.since)
 	}
-	if d.gate.Ours() {
+	switch {
+	case d.left != "" && d.gate.Ours():
+		r.Why += "; opens after `undrain`"
+	case d.gate.Ours():
 		r.Why += "; " + d.group.opensWhen()
 	}
 	if d.refused > 0 {
@@ -151,6 +155,15 @@ func (m *Machine) hostRow(now model.Instant, d *downlink, h neighbor.Host) step.
 	case neighbor.Draining:
 		r.Why = "withdrawn; the route stays until the gateway has moved its traffic"
 	case neighbor.Absent:
+	}
+	return r
+}
+
+// groupRow shows a drain in place of a group that is open as far as its uplinks are concerned.
+func (m *Machine) groupRow(now model.Instant, g *group) step.LinkageRow {
+	r := g.row(now)
+	if m.drain.On() && g.Forwards() {
+		r.State, r.Why = m.drain.State.String(), "ordered "+ago(now, m.drain.Since)+" ago; "+r.Why
 	}
 	return r
 }

@@ -80,6 +80,7 @@ func New(cfg Config) *Machine {
 func (m *Machine) newPair() *linkpair.Pair {
 	return linkpair.New(linkpair.Policy{
 		Never: m.cfg.FailBack.Never, Stable: m.cfg.FailBack.Stable, Settle: m.cfg.Settle, Grace: 2 * m.cfg.Probe,
+		Quit: quitProbes * m.cfg.Probe,
 	})
 }
 

@@ -44,8 +44,12 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		m.retire(linkpair.Other(d.To))
 		m.announceMoved(d)
 	case linkpair.Abort:
-		m.begin(now, "fail-back-aborted", cause)
-		n := m.announceAll(d.To, "fail-back aborted")
+		what := "fail-back-aborted"
+		if d.To == model.Primary {
+			what = "move-aborted"
+		}
+		m.begin(now, what, cause)
+		n := m.announceAll(d.To, "move aborted")
 		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n, Stage: step.StageAnnounce, Cause: cause,
 			Text: fmt.Sprintf("stays on %s, announced %s there again", m.side(d.To).port, addresses(n))})
 		m.repeat()
@@ -109,7 +113,7 @@ func (m *Machine) begin(now model.Instant, what string, cause step.Cause) {
 // the switch comes (make-before-break).
 func (m *Machine) prepare(now model.Instant, d linkpair.Decision, cause step.Cause) {
 	what := "fail-back"
-	if d.From == model.RoleUnknown {
+	if d.From == model.RoleUnknown || d.To == model.Backup {
 		what = "moved"
 	}
 	m.begin(now, what, cause)

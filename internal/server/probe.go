@@ -9,8 +9,11 @@ import (
 	"peerless/internal/step"
 )
 
-// slower is how much less often the link in use is probed: what it tells is shown, and decides nothing yet.
+// slower is how much less often the link in use is probed while its leaf answers: its silence is only the wish that we leave.
 const slower = 10
+
+// quitProbes is how many probes in the quick rhythm the leaf of the link in use must leave unanswered before we do.
+const quitProbes = 3
 
 // side is one link of the pair.
 type side struct {
@@ -49,15 +52,18 @@ func (m *Machine) onProbe(now model.Instant, s *side) {
 			SenderIP: netip.IPv4Unspecified(), TargetIP: m.cfg.Gateway, Why: "is the leaf open",
 		})
 	}
-	m.arm(s.timer(), now.Mono+m.probeInterval(s))
-	if silent && s.ready {
+	fell := silent && s.ready
+	if fell {
 		s.ready = false
+	}
+	m.arm(s.timer(), now.Mono+m.probeInterval(s))
+	if fell {
 		m.decide(now)
 	}
 }
 
 func (m *Machine) probeInterval(s *side) time.Duration {
-	if s.role == m.pair.Active() {
+	if s.role == m.pair.Active() && s.ready {
 		return slower * m.cfg.Probe
 	}
 	return m.cfg.Probe

@@ -52,6 +52,7 @@ const (
 	KindBondActive
 	KindListen
 	KindAdvertisement
+	KindMemo
 )
 
 // Key identifies an object. Unused fields are zero.
@@ -159,6 +160,9 @@ type Listen struct {
 	Port     model.Port
 	Sampling Sampling
 }
+
+// Memo is a line that the node's next life must know, under a name. Absent forgets it.
+type Memo struct{ Name, Text string }
 
 // Advertisement is one route told to every neighbour.
 type Advertisement struct {
@@ -292,3 +296,6 @@ func (o Listen) Key() Key { return Key{Kind: KindListen, Port: o.Port} }
 
 // Key gives the identity of the object.
 func (o Advertisement) Key() Key { return Key{Kind: KindAdvertisement, Prefix: o.Prefix} }
+
+// Key gives the identity of the object.
+func (o Memo) Key() Key { return Key{Kind: KindMemo, Name: o.Name} }

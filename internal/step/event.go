@@ -168,6 +168,25 @@ type EngineState struct {
 	Routes  []netip.Prefix // sorted; none if no table was asked for
 }
 
+// Order is what an operator may order.
+type Order uint8
+
+// Orders. The zero value is none of them.
+const (
+	OrderNone    Order = iota
+	OrderDrain         // planned maintenance: move everything away, then close
+	OrderUndrain       // and back
+)
+
+// String names the order as the command line does.
+func (o Order) String() string { return [...]string{"none", "drain", "undrain"}[o] }
+
+// Commanded is an operator's order. Whether it was taken is told by the machine's View.
+type Commanded struct {
+	Order Order
+	Force bool // although it takes the last path of somebody
+}
+
 // TimerFired tells that an armed timer's time has come. The engine drops stale firings.
 type TimerFired struct{ Timer Timer }
 
@@ -193,6 +212,7 @@ type Failed struct {
 	Attempt int
 }
 
+func (Commanded) event()       {}
 func (Started) event()         {}
 func (Snapshot) event()        {}
 func (PortChanged) event()     {}

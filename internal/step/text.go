@@ -96,6 +96,9 @@ func (e EngineState) String() string {
 	}
 	return fmt.Sprintf("engine %s runs, has %d routes", e.Engine, len(e.Routes))
 }
+func (e Commanded) String() string {
+	return "commanded " + e.Order.String() + word(e.Force, " by force", "")
+}
 func (e EndOfRIB) String() string   { return fmt.Sprintf("end of RIB from %s", e.Peer) }
 func (e TimerFired) String() string { return "timer " + e.Timer.String() }
 func (e Applied) String() string    { return "applied " + e.Want.line() }
@@ -138,7 +141,7 @@ func because(why string) string {
 // String names the kind.
 func (k Kind) String() string {
 	return [...]string{"none", "gate", "address", "hardware address", "sysctl", "route", "neighbour", "rule", "fdb",
-		"bridge port", "bond active", "listen", "advertisement"}[k]
+		"bridge port", "bond active", "listen", "advertisement", "memo"}[k]
 }
 
 // String gives the parts that are set.
@@ -241,6 +244,8 @@ func (o Listen) String() string {
 	return fmt.Sprintf("listen %s sample %s", o.Port, [...]string{"none", "few", "all"}[o.Sampling])
 }
 
+func (o Memo) String() string { return "memo " + o.Name + ": " + o.Text }
+
 func (o Advertisement) String() string {
 	var b strings.Builder
 	b.WriteString("advertise " + o.Prefix.String())
@@ -286,7 +291,7 @@ func (e Disarm) String() string { return "disarm " + e.Timer.String() }
 func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 var _ = []Event{Started{}, Snapshot{}, PortChanged{}, AddressChanged{}, RouteChanged{}, NeighborChanged{}, ARPSeen{}, RARPSeen{},
-	DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, TimerFired{}, Applied{}, Failed{}}
+	DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
 var _ = []Effect{Want{}, SendARP{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
 var _ = []Object{Gate{}, Address{}, HardwareAddress{}, Sysctl{}, Route{}, Neighbor{}, Rule{}, FDB{}, BridgePort{}, BondActive{},
-	Listen{}, Advertisement{}}
+	Listen{}, Advertisement{}, Memo{}}

@@ -15,6 +15,7 @@ type View struct {
 	Linkage  []LinkageRow `json:"linkage"`
 	Mapping  []MappingRow `json:"mapping"`
 	Sessions []SessionRow `json:"sessions"`
+	Drain    *Drain       `json:"drain,omitempty"` // nil: the role cannot be drained
 }
 
 // PortRow is one configured port.
@@ -31,6 +32,25 @@ type PortRow struct {
 	Role       string             `json:"role,omitempty"`
 	Hosts      int                `json:"hosts"`
 	Why        string             `json:"why"`
+}
+
+// Drain is planned maintenance: how far it is, and what it does to whom.
+type Drain struct {
+	State   string       `json:"state"` // serving, draining, stuck, drained
+	Why     string       `json:"why"`
+	SinceMs int64        `json:"since_ms"`
+	Refused string       `json:"refused,omitempty"` // why the newest order was not taken
+	Ports   []DrainedRow `json:"ports"`
+}
+
+// DrainedRow is what a drain does, or would do, to one downlink and to the hosts behind it.
+type DrainedRow struct {
+	Port       model.Port   `json:"port"`
+	ServerPort string       `json:"server_port,omitempty"`
+	Open       bool         `json:"open"`
+	Hosts      []netip.Addr `json:"hosts"`
+	Fate       string       `json:"fate"` // none, moves, cut (moves when its port closes), dies, stays
+	Why        string       `json:"why"`
 }
 
 // HostRow is one known host.

@@ -16,6 +16,7 @@ import (
 type Book struct {
 	as     uint32
 	within netip.Prefix // attachment range
+	shy    bool         // foreign routers are to prefer anybody else
 	hosts  map[netip.Addr]claim.Host
 	ports  map[model.Port]claim.Attachment
 }
@@ -34,8 +35,15 @@ func (b *Book) Host(addr netip.Addr, att model.Attachment, stamp claim.Stamp) st
 }
 
 func (b *Book) advertise(addr netip.Addr, c claim.Host) step.Advertisement {
-	return step.Advertisement{Prefix: step.HostPrefix(addr), MED: c.Stamp.MED(), HasMED: true, Large: c.Communities(b.as)}
+	med := c.Stamp.MED()
+	if b.shy {
+		med = 1<<32 - 1 // the worst (RFC 4271 section 9.1.2.2)
+	}
+	return step.Advertisement{Prefix: step.HostPrefix(addr), MED: med, HasMED: true, Large: c.Communities(b.as)}
 }
+
+// Shy makes what is advertised from now on the last choice of foreign routers. Stamps, which our own go by, stay true.
+func (b *Book) Shy(on bool) { b.shy = on }
 
 // Drop stops standing behind a host. It gives the route to withdraw; false if the leaf did not stand behind it.
 func (b *Book) Drop(addr netip.Addr) (step.Advertisement, bool) {

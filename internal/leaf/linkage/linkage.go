@@ -33,11 +33,12 @@ const (
 	Enough              // enough usable uplinks
 	Due                 // the leaf can forward and the delay is over; or it is the next downlink's turn to open
 	Done                // every downlink that is ours to open is open
+	Reopen              // downlinks that were closed for another reason than the uplinks may open
 	events
 )
 
 // String names the event.
-func (e Event) String() string { return [...]string{"lost", "enough", "due", "done"}[e] }
+func (e Event) String() string { return [...]string{"lost", "enough", "due", "done", "reopen"}[e] }
 
 // Do is what a transition asks for.
 type Do uint8
@@ -63,11 +64,16 @@ func then(to State, do Do) transition { return transition{true, to, do} }
 
 // table is the full product of states and events.
 var table = [states][events]transition{
-	Starting: {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Resume), Due: then(Starting, Nothing), Done: then(Starting, Nothing)},
-	Shutdown: {Lost: then(Shutdown, Nothing), Enough: then(Waiting, Wait), Due: then(Shutdown, Nothing), Done: then(Shutdown, Nothing)},
-	Waiting:  {Lost: then(Shutdown, GiveUp), Enough: then(Waiting, Nothing), Due: then(Opening, OpenNext), Done: then(Waiting, Nothing)},
-	Opening:  {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Nothing), Due: then(Opening, OpenNext), Done: then(Linked, NoteOpen)},
-	Linked:   {Lost: then(Shutdown, CloseAll), Enough: then(Linked, Nothing), Due: then(Linked, Nothing), Done: then(Linked, Nothing)},
+	Starting: {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Resume), Due: then(Starting, Nothing), Done: then(Starting, Nothing),
+		Reopen: then(Starting, Nothing)},
+	Shutdown: {Lost: then(Shutdown, Nothing), Enough: then(Waiting, Wait), Due: then(Shutdown, Nothing), Done: then(Shutdown, Nothing),
+		Reopen: then(Shutdown, Nothing)},
+	Waiting: {Lost: then(Shutdown, GiveUp), Enough: then(Waiting, Nothing), Due: then(Opening, OpenNext), Done: then(Waiting, Nothing),
+		Reopen: then(Waiting, Nothing)},
+	Opening: {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Nothing), Due: then(Opening, OpenNext), Done: then(Linked, NoteOpen),
+		Reopen: then(Opening, Nothing)}, // the next to open comes anyway
+	Linked: {Lost: then(Shutdown, CloseAll), Enough: then(Linked, Nothing), Due: then(Linked, Nothing), Done: then(Linked, Nothing),
+		Reopen: then(Opening, OpenNext)},
 }
 
 // Linkage is the state of one group. Build it with New.

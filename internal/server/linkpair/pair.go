@@ -15,6 +15,7 @@ import (
 type Policy struct {
 	Never  bool          // no return to the primary while the backup works
 	Stable time.Duration // the primary must have been up and ready for so long before traffic returns to it
+	Quit   time.Duration // the leaf of the link in use must have been silent for so long, and the other's ready, before traffic leaves it
 	Settle time.Duration // from the announcement on the new link to the switch
 	Grace  time.Duration // at start, with both links up: how long to ask which leaf answers
 }
@@ -89,12 +90,13 @@ type Pair struct {
 	asking   bool          // no choice yet, both links up: waiting for a leaf to answer
 	deadline time.Duration // of asking
 	stable   liveness.Hold // the primary is up and ready while the backup is in use
+	quit     liveness.Hold // the link in use is up and its leaf silent, while the other's leaf answers
 	why      string        // of the newest decision that was not Stay
 }
 
 // New gives a pair that has chosen nothing yet.
 func New(p Policy) *Pair {
-	return &Pair{policy: p, stable: liveness.Hold{For: p.Stable}, why: "not chosen yet"}
+	return &Pair{policy: p, stable: liveness.Hold{For: p.Stable}, quit: liveness.Hold{For: p.Quit}, why: "not chosen yet"}
 }
 
 // Active is the link in use, unknown before the first choice. It may be down when both are.
@@ -114,7 +116,11 @@ func (p *Pair) Next() (time.Duration, bool) {
 	case p.asking:
 		return p.deadline, true
 	}
-	return p.stable.Due()
+	at, ok := p.stable.Due()
+	if quit, waits := p.quit.Due(); waits && (!ok || quit < at) {
+		return quit, true
+	}
+	return at, ok
 }
 
 // Decide says what is to be done in view of both links.
@@ -126,6 +132,7 @@ func (p *Pair) Decide(now time.Duration, s Sight) Decision {
 		p.why = d.Why
 	}
 	if p.to == model.RoleUnknown && p.active != model.RoleUnknown {
+		p.quitting(now, s)
 		p.returning(now, s) // also right after a move: the primary may have become ready during it, and nothing else will tell
 	}
 	return d
@@ -169,13 +176,15 @@ func (p *Pair) choosing(now time.Duration, s Sight) Decision {
 
 func (p *Pair) steady(now time.Duration, s Sight) Decision {
 	used, other := s.Of(p.active), Other(p.active)
-	returning := p.returning(now, s)
+	returning, quitting := p.returning(now, s), p.quitting(now, s)
 	switch {
 	case used.Up && p.dark:
 		p.dark = false
 		return Decision{Verb: Resume, To: p.active, From: p.active, Why: p.active.String() + " link is back after both were down"}
 	case used.Up && returning:
 		return p.prepare(now, model.Primary, "the primary's leaf has been ready for "+p.policy.Stable.String())
+	case used.Up && quitting:
+		return p.prepare(now, other, "the "+p.active.String()+"'s leaf does not answer any more, the "+other.String()+"'s does")
 	case used.Up:
 		return stay(p.whyStay(s))
 	case s.Of(other).Up && p.dark: // any-link-beats-none, here and below
@@ -192,8 +201,17 @@ func (p *Pair) returning(now time.Duration, s Sight) bool {
 	return p.stable.Set(now, wanted && s.Primary.Ready)
 }
 
+// quitting does the same for a link whose leaf wants to be left: it is being drained, or worse. Both links are up, so nothing is
+// lost if that is wrong.
+func (p *Pair) quitting(now time.Duration, s Sight) bool {
+	used, other := s.Of(p.active), s.Of(Other(p.active))
+	return p.quit.Set(now, used.Up && !used.Ready && other.Ready)
+}
+
 func (p *Pair) whyStay(s Sight) string {
 	switch {
+	case p.active == model.Primary && !s.Primary.Ready && s.Backup.Ready:
+		return "the primary is in use, its leaf does not answer"
 	case p.active == model.Primary:
 		return "the primary is in use"
 	case p.policy.Never:
@@ -240,6 +258,7 @@ func (p *Pair) take(to model.Role, why string) Decision {
 func (p *Pair) prepare(now time.Duration, to model.Role, why string) Decision {
 	p.to, p.settled, p.asking, p.dark = to, now+p.policy.Settle, false, false
 	p.stable.Set(now, false)
+	p.quit.Set(now, false)
 	return Decision{Verb: Prepare, To: to, From: p.active, Why: why}
 }
 
@@ -247,6 +266,7 @@ func (p *Pair) abort(now time.Duration, why string) Decision {
 	d := Decision{Verb: Abort, To: p.active, From: p.active, Why: why}
 	p.to = model.RoleUnknown
 	p.stable.Set(now, false)
+	p.quit.Set(now, false)
 	return d
 }
 
@@ -261,4 +281,5 @@ func (p *Pair) lost(why string) Decision {
 func (p *Pair) use(r model.Role) {
 	p.active, p.to, p.dark, p.asking = r, model.RoleUnknown, false, false
 	p.stable.Set(0, false)
+	p.quit.Set(0, false)
 }

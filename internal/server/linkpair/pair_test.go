@@ -20,6 +20,7 @@ var update = flag.Bool("update", false, "rewrite golden files")
 const (
 	t0     = 100 * time.Second
 	stable = 3 * time.Second
+	quit   = 300 * time.Millisecond
 	settle = 10 * time.Millisecond
 	grace  = 200 * time.Millisecond
 )
@@ -41,6 +42,11 @@ var situations = []situation{
 	{"backup", func(p *Pair) { p.active = model.Backup }},
 	{"backup, primary ready", func(p *Pair) { p.active = model.Backup; p.stable.Set(t0, true) }},
 	{"backup, dark", func(p *Pair) { p.active, p.dark = model.Backup, true }},
+	{"primary, quitting", func(p *Pair) { p.active = model.Primary; p.quit.Set(t0, true) }},
+	{"backup, quitting", func(p *Pair) { p.active = model.Backup; p.quit.Set(t0, true) }},
+	{"primary, to backup", func(p *Pair) {
+		p.active, p.to, p.settled, p.why = model.Primary, model.Backup, t0+settle, "as prepared"
+	}},
 	{"backup, to primary", func(p *Pair) {
 		p.active, p.to, p.settled, p.why = model.Backup, model.Primary, t0+settle, "as prepared"
 	}},
@@ -57,7 +63,7 @@ var moments = []struct {
 }{{"early", t0 + time.Millisecond}, {"late", t0 + stable}}
 
 func newPair(never bool) *Pair {
-	return New(Policy{Never: never, Stable: stable, Settle: settle, Grace: grace})
+	return New(Policy{Never: never, Stable: stable, Settle: settle, Grace: grace, Quit: quit})
 }
 
 // TestPair_StateProduct_EveryCellDecided enumerates every situation, sight, policy and moment, holds each cell against the
@@ -119,11 +125,17 @@ func checkCell(t interface{ Errorf(string, ...any) }, name string, was Pair, p *
 	if p.dark == anyUp && (p.active != model.RoleUnknown || !p.asking) {
 		fail("dark is %v with links %+v", p.dark, s)
 	}
-	if p.policy.Never && d.Verb == Prepare && was.active == model.Backup {
+	if p.policy.Never && d.Verb == Prepare && was.active == model.Backup && s.Backup.Ready {
 		fail("returned against the policy")
 	}
-	if was.active == model.Primary && p.active == model.Backup && s.Primary.Up {
-		fail("left a primary that is up")
+	if d.Verb == Prepare && d.To == model.Backup && s.Primary.Ready {
+		fail("leaves a primary whose leaf answers")
+	}
+	if d.Verb == Prepare && was.active != model.RoleUnknown && !s.Of(d.To).Ready {
+		fail("moves to a link whose leaf does not answer")
+	}
+	if was.active == model.Primary && p.active == model.Backup && s.Primary.Up && was.to != model.Backup {
+		fail("left a primary that is up, without preparation")
 	}
 	if at, ok := p.Next(); (p.to != model.RoleUnknown || p.asking) && (!ok || at <= now && p.to == model.RoleUnknown) {
 		fail("waits without a timer in the future")
@@ -180,21 +192,21 @@ func TestPair_Stories(t *testing.T) {
 			{settle, ready, ready, Switch, model.Primary},
 		}},
 		{"readiness broken starts the wait again", false, []beat{
-			{0, down, up, Take, model.Backup},
-			{0, ready, up, Stay, model.Backup},
-			{stable - 1, up, up, Stay, model.Backup},
-			{1, ready, up, Stay, model.Backup},
-			{stable - 1, ready, up, Stay, model.Backup},
-			{1, ready, up, Prepare, model.Backup},
+			{0, down, ready, Take, model.Backup},
+			{0, ready, ready, Stay, model.Backup},
+			{stable - 1, up, ready, Stay, model.Backup},
+			{1, ready, ready, Stay, model.Backup},
+			{stable - 1, ready, ready, Stay, model.Backup},
+			{1, ready, ready, Prepare, model.Backup},
 		}},
 		{"aborted fail-back waits for the whole time again", false, []beat{
-			{0, down, up, Take, model.Backup},
-			{0, ready, up, Stay, model.Backup},
-			{stable, ready, up, Prepare, model.Backup},
-			{1, down, up, Abort, model.Backup},
-			{1, ready, up, Stay, model.Backup},
-			{stable - 1, ready, up, Stay, model.Backup},
-			{1, ready, up, Prepare, model.Backup},
+			{0, down, ready, Take, model.Backup},
+			{0, ready, ready, Stay, model.Backup},
+			{stable, ready, ready, Prepare, model.Backup},
+			{1, down, ready, Abort, model.Backup},
+			{1, ready, ready, Stay, model.Backup},
+			{stable - 1, ready, ready, Stay, model.Backup},
+			{1, ready, ready, Prepare, model.Backup},
 			{1, ready, down, Take, model.Primary},
 		}},
 		{"primary becomes ready during the first move, and nothing else happens", false, []beat{
@@ -206,9 +218,9 @@ func TestPair_Stories(t *testing.T) {
 			{settle, ready, ready, Switch, model.Primary},
 		}},
 		{"no fail-back by policy", true, []beat{
-			{0, down, up, Take, model.Backup},
-			{stable, ready, up, Stay, model.Backup},
-			{stable, ready, up, Stay, model.Backup},
+			{0, down, ready, Take, model.Backup},
+			{stable, ready, ready, Stay, model.Backup},
+			{stable, ready, ready, Stay, model.Backup},
 			{0, ready, down, Take, model.Primary},
 		}},
 		{"unstable primary is better than none", false, []beat{
@@ -223,6 +235,45 @@ func TestPair_Stories(t *testing.T) {
 			{1, down, up, Take, model.Backup},
 			{1, down, down, Lost, model.Backup},
 			{1, down, up, Resume, model.Backup},
+		}},
+		{"the leaf of the primary wants to be left", false, []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, ready, ready, Stay, model.Primary},
+			{time.Second, up, ready, Stay, model.Primary},
+			{quit - 1, up, ready, Stay, model.Primary},
+			{1, up, ready, Prepare, model.Primary},
+			{settle, up, ready, Switch, model.Backup},
+			{stable, up, ready, Stay, model.Backup},
+			{1, ready, ready, Stay, model.Backup},
+			{stable, ready, ready, Prepare, model.Backup},
+			{settle, ready, ready, Switch, model.Primary},
+		}},
+		{"the leaf of the primary was only slow", false, []beat{
+			{0, ready, down, Take, model.Primary},
+			{time.Second, up, ready, Stay, model.Primary},
+			{quit - 1, ready, ready, Stay, model.Primary},
+			{1, up, ready, Stay, model.Primary},
+			{quit - 1, up, ready, Stay, model.Primary},
+		}},
+		{"the leaf of the backup wants to be left, though returning is off", true, []beat{
+			{0, down, ready, Take, model.Backup},
+			{1, ready, ready, Stay, model.Backup},
+			{1, ready, up, Stay, model.Backup},
+			{quit, ready, up, Prepare, model.Backup},
+			{settle, ready, up, Switch, model.Primary},
+		}},
+		{"both leaves are silent: nothing is gained by moving", false, []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, up, up, Stay, model.Primary},
+			{time.Minute, up, up, Stay, model.Primary},
+		}},
+		{"the new leaf falls silent while its server moves there", false, []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, up, ready, Stay, model.Primary},
+			{quit, up, ready, Prepare, model.Primary},
+			{1, up, up, Abort, model.Primary},
+			{1, up, ready, Stay, model.Primary},
+			{quit, up, ready, Prepare, model.Primary},
 		}},
 		{"no leaf answers at start", false, []beat{
 			{0, up, up, Stay, model.RoleUnknown},
