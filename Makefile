@@ -2,6 +2,7 @@
 # make test    everything: installs what the tests need with apt, then check and the tests that need root
 # make test-bond  real kernel bonds and VLAN ports, in a virtual machine with Debian's kernel; about three minutes
 # make build   the static binary, bin/peerless
+# make bench   failover beside the floor and other engines, small; about three minutes, needs root
 # make fuzz    every fuzz target, FUZZTIME each
 GO       ?= go
 FUZZTIME ?= 20s
@@ -10,7 +11,7 @@ LINT     := bin/golangci-lint
 PACKAGES := frr bird2 chromium tcpdump
 BOND_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: check test build fuzz vuln format vet lint unit root deps deps-bond test-bond clean
+.PHONY: check test build bench fuzz vuln format vet lint unit root deps deps-bond test-bond clean
 
 check: format vet lint unit
 
@@ -60,6 +61,10 @@ deps-bond:
 # Real kernel bonds and VLAN ports: servers without peerless, and one whose bond peerless drives. About three minutes.
 test-bond: deps-bond
 	BOND=1 CI=true $(GO) test -count 1 -timeout 10m -v -run '^TestBond_' ./internal/lab/vm
+
+# Bounded; docs/measurements.md has the commands of the long ones.
+bench: build
+	bin/peerless bench failover --hosts 1,1000 --runs 3 --join bin/failover.json --svg bin/failover.svg
 
 fuzz:
 	@set -e; $(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \

@@ -35,10 +35,12 @@ type commands struct {
 	Drain      drainCmd      `cmd:"" help:"Move everything away from a leaf for planned maintenance, then close its server ports."`
 	Undrain    undrainCmd    `cmd:"" help:"Take a drained leaf back into use."`
 	Lab        labCmd        `cmd:"" help:"Build test networks in namespaces, break them and measure. Needs root."`
+	Bench      benchCmd      `cmd:"" help:"Measure failover beside the floor and other engines, and what many hosts cost. Needs root."`
 	Config     configCmd     `cmd:"" help:"Configuration help."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	LabProbe   labProbeCmd   `cmd:"" hidden:"" help:"Measure inside one node of a lab."`
+	BenchNode  benchNodeCmd  `cmd:"" hidden:"" help:"Stand in for a node of a benchmark."`
 }
 
 // app is what every verb may use.

@@ -1,0 +1,196 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math"
+	"net/netip"
+	"runtime"
+	"time"
+
+	"peerless/internal/bench/hand"
+	"peerless/internal/lab/probe"
+	"peerless/internal/lab/topology"
+	"peerless/internal/step"
+)
+
+// How one fault is measured.
+const (
+	pace       = 50 * time.Microsecond // of each probed flow, around the fault
+	warmUp     = 100 * time.Millisecond
+	wholeFor   = 100 * time.Millisecond // so much of the window's end must have lost nothing
+	lookEvery  = 100 * time.Microsecond // at the gateway's kernel, while it is not right
+	lookSample = 64                     // hosts that are looked at first
+	faultMax   = 8 * time.Second        // an engine that has not repaired by then has failed this run
+	steadyMax  = 40 * time.Second
+)
+
+// Faults that can be measured.
+const (
+	ServerLink  = "server-link"
+	GatewayLink = "gateway-link"
+)
+
+// faults are the ports that are set down. Of the cable in the middle, the old leaf's end goes first: its word has the longest way.
+var faults = map[string]struct {
+	node, entry string
+	ports       []string
+}{
+	ServerLink:  {nodeS, "eth0", []string{"eth0"}},
+	GatewayLink: {nodeX, "near", []string{"far", "near"}},
+}
+
+// unready counts what a gateway with peerless is not ready for: a server port that is not up on both leaves, or not used on the first.
+func (s *stage) unready(ctx context.Context) (left int) {
+	if s.engine.act != "" {
+		return 0
+	}
+	var rows []step.MappingRow
+	if err := s.stand.Ask(ctx, nodeG, "mapping", &rows); err != nil {
+		return 1 // it starts, or is busy: asked again
+	}
+	left = 2
+	for _, r := range rows {
+		if r.Uplink == "up" && r.Downlink == "up" && r.Active == (r.Role == "primary") {
+			left--
+		}
+	}
+	return max(0, left)
+}
+
+// measure injects one fault, tells what the traffic felt, and mends it.
+func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
+	out := Sample{Engine: s.engine.name, Fault: fault, Hosts: s.hosts}
+	if err := s.steady(ctx, steadyMax); err != nil {
+		return out, err
+	}
+	if err := s.each(hand.Arm); err != nil {
+		return out, err
+	}
+	all := func(topology.Flow) bool { return true }
+	if err := s.fleet.Rate(pace, all); err != nil {
+		return out, err
+	}
+	time.Sleep(warmUp)
+	at, right, err := s.cut(ctx, fault)
+	if err != nil {
+		return out, errors.Join(err, s.mend(fault))
+	}
+	time.Sleep(wholeFor + 2*probe.Settle)
+	got, err := s.fleet.Measure(at-int64(warmUp), probe.Mono()-int64(probe.Settle), wholeFor)
+	if err := errors.Join(err, s.fleet.Rate(0, all)); err != nil {
+		return out, err
+	}
+	out.fill(got, right)
+	return out, s.mend(fault)
+}
+
+// mend puts the cable and the stand-ins back.
+func (s *stage) mend(fault string) error {
+	if err := s.cables[fault].Set(true); err != nil {
+		return err
+	}
+	time.Sleep(20 * time.Millisecond) // the ports have their carrier again
+	return s.each(hand.Reset)
+}
+
+// fill reads the probes' answers. The fault begins with the first packet that was lost.
+func (s *Sample) fill(got []probe.Measured, right int64) {
+	if right == 0 {
+		s.Invalid = "the gateway's kernel did not become right in " + faultMax.String()
+	}
+	var lost uint64
+	for _, m := range got {
+		lost += m.Lost
+		s.OutageMs = append(s.OutageMs, ms(m.Outage))
+		s.PauseMs = max(s.PauseMs, ms(m.Pause))
+		s.Duplicated += m.Duplicated
+		if !m.Recovered {
+			s.Invalid = "a probed host did not recover"
+		}
+	}
+	switch {
+	case lost == 0:
+		s.Invalid = "nothing was lost: the fault was not felt"
+		return
+	case right == 0:
+		return
+	}
+	began := int64(math.MaxInt64)
+	for _, m := range got {
+		if len(m.Gaps) > 0 {
+			began = min(began, m.Gaps[0].Sent)
+		}
+	}
+	s.RightMs = max(0, ms(time.Duration(right-began)))
+}
+
+func ms(d time.Duration) float64 { return float64(d.Round(time.Microsecond)) / 1e6 }
+
+// watch is what was seen of the gateway's kernel.
+type watch struct {
+	right int64 // when it was first seen to send every host to the new leaf; 0: never
+	err   error
+}
+
+// cut injects the fault and watches the gateway's kernel, from before, until it sends every host to the new leaf.
+func (s *stage) cut(ctx context.Context, fault string) (at int64, right int64, err error) {
+	seen := make(chan watch, 1)
+	at = probe.Mono()
+	go func() {
+		runtime.LockOSThread() // one that nothing else delays
+		var w watch
+		w.right, w.err = s.look(ctx, at)
+		seen <- w
+	}()
+	time.Sleep(time.Millisecond) // it looks
+	at = probe.Mono()
+	err = s.cables[fault].Set(false)
+	w := <-seen
+	return at, w.right, errors.Join(err, w.err)
+}
+
+// look goes on until every host is right: first a sample, then all, so that an unchanged kernel is asked about one host again and again.
+func (s *stage) look(ctx context.Context, since int64) (right int64, err error) {
+	var some, rest []netip.Addr
+	for i := range min(s.hosts, lookSample) {
+		some = append(some, host(i*(s.hosts-1)/max(1, min(s.hosts, lookSample)-1)))
+	}
+	if s.hosts > lookSample {
+		for i := range s.hosts {
+			rest = append(rest, host(i))
+		}
+	}
+	for _, h := range append(some, rest...) {
+		turned, err := s.await(ctx, h, since)
+		if err != nil || turned < 0 {
+			return 0, err
+		}
+		right = max(right, turned)
+	}
+	return right, nil
+}
+
+// await looks until the kernel sends the host to the new leaf. It gives the instant of the first look that found it so, 0 if it was so
+// at once, and -1 if it did not become so.
+func (s *stage) await(ctx context.Context, h netip.Addr, since int64) (int64, error) {
+	for first := true; ; first = false {
+		port, err := s.eyes.Port(h)
+		if err != nil {
+			return 0, err
+		}
+		now := probe.Mono()
+		switch {
+		case port == s.toNew && first:
+			return 0, nil
+		case port == s.toNew:
+			return now, nil
+		case time.Duration(now-since) > faultMax:
+			return -1, nil
+		case ctx.Err() != nil:
+			return 0, fmt.Errorf("watch the gateway: %w", context.Cause(ctx))
+		}
+		time.Sleep(lookEvery)
+	}
+}
