@@ -68,6 +68,7 @@ type carrierFlags struct {
 type labRunCmd struct {
 	Topology string `arg:"" help:"Its name; see peerless lab list."`
 	carrierFlags
+	Runs   int    `default:"1" placeholder:"N" help:"Go through all faults N times on the same lab, and tell the medians. Default: 1."`
 	JSON   bool   `name:"json" help:"Print JSON."`
 	Report string `placeholder:"FILE.html" help:"Also write a page with the topology, each flow's loss and the timeline."`
 	Keep   bool   `help:"Leave the lab standing."`
@@ -76,8 +77,11 @@ type labRunCmd struct {
 
 // Run exits with 1 when the run was not ok: a flow that has a path did not recover, or a fault was not felt at all.
 func (c *labRunCmd) Run(a *app) error {
+	if c.Runs < 1 {
+		return usageError{fmt.Errorf("--runs %d: must be at least 1", c.Runs)}
+	}
 	res, err := lab.Run(a.ctx, lab.Options{
-		Topology: c.Topology, Engine: c.Engine, Gateway: c.Gateway, Report: c.Report, Keep: c.Keep, Slow: c.Slow, Progress: a.err,
+		Topology: c.Topology, Engine: c.Engine, Gateway: c.Gateway, Report: c.Report, Keep: c.Keep, Runs: c.Runs, Slow: c.Slow, Progress: a.err,
 	})
 	if res != nil {
 		if c.JSON {

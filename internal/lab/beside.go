@@ -64,8 +64,18 @@ func (in *instance) startEngine(ctx context.Context, n topology.Node) error {
 	if err != nil {
 		return err
 	}
+	in.engines[n.Name] = engine
+	return in.noteEngine(n.Name)
+}
+
+// noteEngine notes those of an engine's programs that are not known yet.
+func (in *instance) noteEngine(node string) error {
+	engine := in.engines[node]
 	for _, p := range engine.Processes() {
-		if err := in.note(p.Process, n.Name, p.Name, engine.LogPath(p.Name)); err != nil {
+		if slices.Contains(in.procs, p.Process) {
+			continue
+		}
+		if err := in.note(p.Process, node, p.Name, engine.LogPath(p.Name)); err != nil {
 			return err
 		}
 	}

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"peerless/internal/lab/daemon"
 	"peerless/internal/lab/netns"
 	"peerless/internal/lab/probe"
 	"peerless/internal/lab/topology"
@@ -27,11 +28,14 @@ type instance struct {
 	born  time.Time
 	procs []*netns.Process
 
-	mu    sync.Mutex
-	state state
-	died  error         // the first process that ended by itself
-	dead  chan struct{} // closed with died
-	calm  bool          // we are stopping them ourselves
+	engines map[string]*daemon.Engine // by node
+
+	mu     sync.Mutex
+	state  state
+	doomed map[netns.ID]bool // to be killed on purpose
+	died   error             // the first process that ended by itself
+	dead   chan struct{}     // closed with died
+	calm   bool              // we are stopping them ourselves
 }
 
 // begin builds the topology and starts its daemons; on an error nothing is left.
@@ -43,6 +47,7 @@ func begin(ctx context.Context, s site, t topology.Topology, o Options, mode str
 	self, _ := netns.Self()
 	in := &instance{
 		site: s, top: t, opts: o, lock: lock, born: time.Now(), dead: make(chan struct{}),
+		engines: map[string]*daemon.Engine{}, doomed: map[netns.ID]bool{},
 		state: state{Topology: t.Name, Mode: mode, Owner: self, Started: time.Now()},
 	}
 	if err := in.build(ctx); err != nil {
@@ -106,7 +111,7 @@ func (in *instance) startDaemon(n topology.Node) error {
 	if err := os.WriteFile(config, []byte(body), 0o644); err != nil {
 		return fmt.Errorf("write config of %s: %w", n.Name, err)
 	}
-	log, err := os.Create(filepath.Join(in.logDir(), n.Name+".log"))
+	log, err := os.OpenFile(filepath.Join(in.logDir(), n.Name+".log"), os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o644)
 	if err != nil {
 		return fmt.Errorf("make log of %s: %w", n.Name, err)
 	}
@@ -173,7 +178,7 @@ func (in *instance) watch(p *netns.Process, node, what, log string) {
 	<-p.Done()
 	in.mu.Lock()
 	defer in.mu.Unlock()
-	if in.calm || in.died != nil {
+	if in.calm || in.died != nil || in.doomed[p.ID] {
 		return
 	}
 	in.died = fmt.Errorf("%s of %s ended: %v%s", what, node, exitText(p.Err()), lastLine(log))

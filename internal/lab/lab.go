@@ -49,6 +49,7 @@ type Options struct {
 	Progress io.Writer // nil: silence
 	Report   string    // file for the HTML page; empty: none
 	Keep     bool      // leave the lab standing after the run
+	Runs     int       // how often all faults are gone through, one after another on the same lab; 0 means once
 	Slow     int       // traffic is so many times sparser, for a machine that cannot send more; 0 means 1
 
 	probeBinary string // has the hidden probe command; empty: Binary
@@ -143,7 +144,7 @@ func (o Options) prepare() (Topology, Options, error) {
 	if o.Progress == nil {
 		o.Progress = io.Discard
 	}
-	o.Slow = max(1, o.Slow)
+	o.Slow, o.Runs = max(1, o.Slow), max(1, o.Runs)
 	return t, o, t.Validate()
 }
 

@@ -126,20 +126,18 @@ func (r *runner) whole(ctx context.Context, res *Result) error {
 	res.Steady, r.steady = states, mappingOf(r.top, states)
 	r.say("steady")
 	res.OK = true
-	for _, f := range r.top.Faults {
-		got, err := r.fault(ctx, f)
-		if err != nil {
-			return fmt.Errorf("fault %s: %w", f.Name, err)
-		}
-		res.Faults = append(res.Faults, *got)
-		if !got.OK {
-			res.OK = false
-			if res.Error == "" {
-				res.Error = f.Name + ": " + got.Error
+	for round := range r.opts.Runs {
+		for _, f := range r.top.Faults {
+			got, err := r.fault(ctx, f)
+			if err != nil {
+				return fmt.Errorf("fault %s: %w", f.Name, err)
 			}
+			got.Run = round + 1
+			res.Add(*got)
+			r.say("%s: %s: ok %v, median outage %.2f ms, worst %.2f ms %s", f.Name, f.Action, got.OK, got.MedianOutageMs, got.WorstOutageMs, got.Error)
 		}
-		r.say("%s: %s: ok %v, median outage %.2f ms, worst %.2f ms %s", f.Name, f.Action, got.OK, got.MedianOutageMs, got.WorstOutageMs, got.Error)
 	}
+	res.Summarize()
 	return nil
 }
 

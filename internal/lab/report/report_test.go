@@ -134,3 +134,36 @@ func TestDraw_EveryTopology_FitsItsFrame(t *testing.T) {
 		})
 	}
 }
+
+func TestResult_SeveralRuns_AreSummarized(t *testing.T) {
+	r := &Result{OK: true}
+	for run, outage := range []float64{3, 1, 2} {
+		r.Add(Fault{Name: "server-link", Run: run + 1, OK: true, Valid: true, MedianOutageMs: outage, WorstOutageMs: 10 * outage})
+		r.Add(Fault{Name: "gateway-link", Run: run + 1, OK: run != 1, Error: map[bool]string{false: "", true: "not recovered: G->C1"}[run == 1], Valid: true})
+	}
+	r.Summarize()
+	want := []Summary{
+		{Name: "server-link", Runs: 3, MedianMs: 2, MinMs: 1, MaxMs: 3, WorstMs: 30},
+		{Name: "gateway-link", Runs: 3, NotOK: 1},
+	}
+	if diff := cmp.Diff(want, r.Summary); diff != "" {
+		t.Errorf("(-want +got):\n%s", diff)
+	}
+	if r.OK || r.Error != "gateway-link: not recovered: G->C1" {
+		t.Errorf("ok %v, error %q", r.OK, r.Error)
+	}
+	var b bytes.Buffer
+	if err := r.WriteTable(&b); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"server-link      3       0              2.00   1.00      3.00       30.00", "not recovered: G->C1"} {
+		if !strings.Contains(b.String(), want) {
+			t.Errorf("no %q in\n%s", want, b.String())
+		}
+	}
+	once := &Result{}
+	once.Add(Fault{Name: "server-link", OK: true})
+	if once.Summarize(); once.Summary != nil {
+		t.Errorf("one run is summarized: %v", once.Summary)
+	}
+}

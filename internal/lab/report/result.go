@@ -4,6 +4,7 @@
 package report
 
 import (
+	"slices"
 	"time"
 
 	"peerless/internal/lab/topology"
@@ -22,12 +23,63 @@ type Result struct {
 	ConvergeMs float64          `json:"converge_ms"` // from the first daemon's start until all traffic flowed and every backup was warm
 	Kernel     string           `json:"kernel,omitempty"`
 	Faults     []Fault          `json:"faults"`
-	Steady     map[string]State `json:"steady,omitempty"` // each node before the first fault
+	Summary    []Summary        `json:"summary,omitempty"` // of each fault, if it was run several times
+	Steady     map[string]State `json:"steady,omitempty"`  // each node before the first fault
+}
+
+// Summary is one fault over several runs: the middle, the least and the greatest of the runs' medians, and the worst flow of all.
+type Summary struct {
+	Name     string  `json:"name"`
+	Runs     int     `json:"runs"`
+	NotOK    int     `json:"not_ok"`
+	MedianMs float64 `json:"median_ms"`
+	MinMs    float64 `json:"min_ms"`
+	MaxMs    float64 `json:"max_ms"`
+	WorstMs  float64 `json:"worst_ms"`
+}
+
+// Add takes what one fault did.
+func (r *Result) Add(f Fault) {
+	r.Faults = append(r.Faults, f)
+	if f.OK {
+		return
+	}
+	r.OK = false
+	if r.Error == "" {
+		r.Error = f.Name + ": " + f.Error
+	}
+}
+
+// Summarize fills the summary if any fault was run several times.
+func (r *Result) Summarize() {
+	medians := map[string][]float64{}
+	var all []Summary
+	for _, f := range r.Faults {
+		i := slices.IndexFunc(all, func(s Summary) bool { return s.Name == f.Name })
+		if i < 0 {
+			i, all = len(all), append(all, Summary{Name: f.Name})
+		}
+		s := &all[i]
+		s.Runs++
+		if !f.OK {
+			s.NotOK++
+		}
+		s.WorstMs = max(s.WorstMs, f.WorstOutageMs)
+		medians[f.Name] = append(medians[f.Name], f.MedianOutageMs)
+	}
+	for i := range all {
+		m := slices.Sorted(slices.Values(medians[all[i].Name]))
+		all[i].MinMs, all[i].MedianMs, all[i].MaxMs = m[0], m[len(m)/2], m[len(m)-1]
+	}
+	if len(all) < len(r.Faults) {
+		r.Summary = all
+	}
 }
 
 // Fault is one fault and what it did.
 type Fault struct {
 	Name           string           `json:"name"`
+	Run            int              `json:"run"` // counted from 1
 	Action         string           `json:"action"`
 	OK             bool             `json:"ok"`
 	Valid          bool             `json:"valid"` // the fault was felt: a concerned flow lost something, or the gateway's mapping moved

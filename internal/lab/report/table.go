@@ -14,6 +14,9 @@ import (
 // WriteTable writes the result for people: one table a fault, then one line that says it all.
 func (r *Result) WriteTable(w io.Writer) error {
 	for _, f := range r.Faults {
+		if len(r.Summary) > 0 && f.OK {
+			continue // the summary says enough
+		}
 		if _, err := fmt.Fprintf(w, "\n%s: %s   %s\n%s\n", f.Name, f.Action, f.verdict(), f.table()); err != nil {
 			return fmt.Errorf("write table: %w", err)
 		}
@@ -21,6 +24,11 @@ func (r *Result) WriteTable(w io.Writer) error {
 			if _, err := fmt.Fprintf(w, "  %9.3f ms  %-4s %-9s %s%s\n", e.TMs, e.Node, e.Stage, e.Event, because(e.Why)); err != nil {
 				return fmt.Errorf("write table: %w", err)
 			}
+		}
+	}
+	if len(r.Summary) > 0 {
+		if _, err := fmt.Fprintf(w, "\n%s\n", summaryTable(r.Summary)); err != nil {
+			return fmt.Errorf("write table: %w", err)
 		}
 	}
 	verdict := "ok"
@@ -36,6 +44,21 @@ func (r *Result) WriteTable(w io.Writer) error {
 	}
 	_, err := fmt.Fprintf(w, "\n%s, %s%s: %s (converged in %.1f s, %.1f s in all)\n", r.Topology, r.Engine, under, verdict, r.ConvergeMs/1e3, r.DurationMs/1e3)
 	return err
+}
+
+func summaryTable(all []Summary) string {
+	t := table.NewWriter()
+	t.SetStyle(table.StyleLight)
+	t.Style().Options.SeparateColumns = false
+	t.AppendHeader(table.Row{"fault", "runs", "not ok", "median outage ms", "least", "greatest", "worst flow"})
+	t.SetColumnConfigs([]table.ColumnConfig{
+		{Number: 2, Align: text.AlignRight}, {Number: 3, Align: text.AlignRight}, {Number: 4, Align: text.AlignRight},
+		{Number: 5, Align: text.AlignRight}, {Number: 6, Align: text.AlignRight}, {Number: 7, Align: text.AlignRight},
+	})
+	for _, s := range all {
+		t.AppendRow(table.Row{s.Name, s.Runs, s.NotOK, ms(s.MedianMs), ms(s.MinMs), ms(s.MaxMs), ms(s.WorstMs)})
+	}
+	return t.Render()
 }
 
 func because(why string) string {

@@ -1,0 +1,139 @@
+package lab
+
+import (
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	"peerless/internal/lab/probe"
+	"peerless/internal/lab/topology"
+)
+
+// crash is one program that dies on one node.
+type crash struct{ node, program string }
+
+// crashesOf lists the deaths that a carrier must survive: its own program on a leaf and on the gateway, and ours on the leaf.
+func crashesOf(c topology.Carrier) []crash {
+	program := map[string]string{"frr-ospf": "ospfd", "frr-bgp": "bgpd", "bird-ospf": "bird", "bird-bgp": "bird"}[c.Engine]
+	if c.Gateway != topology.Peerless {
+		return []crash{{"G", map[string]string{"frr": "bgpd", "bird": "bird"}[c.Gateway]}, {"A", "daemon"}}
+	}
+	if program == "" {
+		return []crash{{"A", "daemon"}}
+	}
+	out := []crash{{"A", program}, {"G", program}, {"A", "daemon"}}
+	if strings.HasPrefix(c.Engine, "frr") {
+		out = append(out, crash{"A", "zebra"})
+	}
+	return out
+}
+
+// deathTime is how long a program stays dead: a supervisor's pause.
+const deathTime = time.Second
+
+// TestCrash_EveryEngine_RecoversUnderTraffic kills the routing engine of a leaf and of the gateway, and the leaf's own daemon, under
+// traffic, and starts them again. It prints how long each flow was out and how long until all was as before.
+func TestCrash_EveryEngine_RecoversUnderTraffic(t *testing.T) {
+	needRootHere(t)
+	if testing.Short() {
+		t.Skip("takes about 25 s an engine")
+	}
+	binary := daemonBinary(t)
+	for _, c := range append([]topology.Carrier{{Engine: topology.Embedded, Gateway: topology.Peerless}}, carriers()...) {
+		t.Run(c.Engine+" under "+c.Gateway, func(t *testing.T) {
+			plain, _ := topology.Find("fig7")
+			top, err := plain.With(c)
+			if err != nil {
+				t.Fatal(err)
+			}
+			needEngines(t, top)
+			o := Options{Engine: c.Engine, Gateway: c.Gateway, Binary: binary, probeBinary: selfBinary(t), Progress: os.Stderr}
+			r := crashLab(t, top, o)
+			for _, x := range crashesOf(c) {
+				r.crash(t, x)
+			}
+		})
+	}
+}
+
+func crashLab(t *testing.T, top topology.Topology, o Options) *runner {
+	t.Helper()
+	s := engineSite(t)
+	in, err := begin(t.Context(), s, top, o, modeRun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range top.Nodes {
+				b, _ := os.ReadFile(in.path("log", n.Name+".log"))
+				t.Logf("%s:\n%s", n.Name, b[max(0, len(b)-4000):])
+			}
+		}
+		if err := in.end(downGrace); err != nil {
+			t.Error(err)
+		}
+		if n := spacesLeft(t, s, top); n != 0 {
+			t.Errorf("%d namespaces are left", n)
+		}
+	})
+	r := &runner{instance: in, ask: newAsker(s, top, in.net), drops: map[string]uint32{}}
+	if r.fleet, err = r.startProbes(); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.fleet.Rate(normalPace, func(topology.Flow) bool { return true }); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.untilSteady(t.Context(), convergeMax); err != nil {
+		t.Fatal(err)
+	}
+	states, _ := r.ask.states(t.Context())
+	r.steady = mappingOf(top, states)
+	return r
+}
+
+// crash kills, waits, revives, and judges.
+func (r *runner) crash(t *testing.T, x crash) {
+	t.Helper()
+	ctx := t.Context()
+	if err := r.pause(ctx, warmUp); err != nil {
+		t.Fatal(err)
+	}
+	at := probe.Mono()
+	if err := r.kill(x.node, x.program); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.pause(ctx, deathTime); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.revive(ctx, x.node, x.program); err != nil {
+		t.Fatal(err)
+	}
+	back := time.Now()
+	if err := r.untilSteady(ctx, 2*returnMax); err != nil {
+		t.Fatalf("%s of %s killed and started again: %v", x.program, x.node, err)
+	}
+	whole := time.Since(back)
+	if err := r.pause(ctx, watchAfter); err != nil {
+		t.Fatal(err)
+	}
+	got, err := r.fleet.Measure(at-int64(warmUp), probe.Mono()-int64(probe.Settle), recoveredFor)
+	if err != nil {
+		t.Fatal(r.better(err))
+	}
+	var worst time.Duration
+	var hit []string
+	for i, m := range got {
+		if !m.Recovered {
+			t.Errorf("%s of %s: flow %s did not recover", x.program, x.node, r.top.Flows[i].Name())
+		}
+		if m.Lost > 0 {
+			hit = append(hit, fmt.Sprintf("%s %.0f", r.top.Flows[i].Name(), msOf(m.Outage)))
+		}
+		worst = max(worst, m.Outage)
+	}
+	t.Logf("%s of %s killed, started again after %s: worst outage %.0f ms, all as before %.1f s after the start; lost: %s",
+		x.program, x.node, deathTime, msOf(worst), whole.Seconds(), strings.Join(hit, ", "))
+}
