@@ -53,7 +53,7 @@ type route struct {
 	protocol  uint8
 	blackhole bool // unreachable and prohibit too: none of them forwards
 	hops      []hop
-	object    bool // its next hops are a nexthop object, which has a life of its own
+	object    uint32 // the nexthop object that its next hops are, which has a life of its own; 0: none
 }
 
 // neighbor is one entry of the IPv4 neighbour table.
@@ -184,7 +184,7 @@ func decodeRoute(b []byte) (route, bool) {
 		case unix.RTA_GATEWAY, unix.RTA_VIA:
 			single.via = gateway(kind, data)
 		case rtaNexthopID:
-			r.object = true
+			r.object = number(data)
 		case unix.RTA_MULTIPATH:
 			r.hops = decodeHops(data)
 		}
@@ -217,6 +217,25 @@ func decodeHops(b []byte) []hop {
 		b = b[min(align(size), len(b)):]
 	}
 	return hops
+}
+
+// nexthopID is NHA_ID of linux/nexthop.h, and nexthopSize the size of its struct nhmsg; x/sys lacks both.
+const (
+	nexthopID   = 1
+	nexthopSize = 8
+)
+
+// decodeNexthop gives the number of a nexthop object.
+func decodeNexthop(b []byte) (id uint32, ok bool) {
+	if len(b) < nexthopSize {
+		return 0, false
+	}
+	for kind, data := range attributes(b[nexthopSize:]) {
+		if kind == nexthopID {
+			id = number(data)
+		}
+	}
+	return id, id != 0
 }
 
 func hopDown(flags uint8) bool { return flags&(unix.RTNH_F_DEAD|unix.RTNH_F_LINKDOWN) != 0 }

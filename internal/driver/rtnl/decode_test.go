@@ -181,6 +181,15 @@ func FuzzDecodeRoute(f *testing.F) {
 	})
 }
 
+func FuzzDecodeNexthop(f *testing.F) {
+	f.Add(append(make([]byte, nexthopSize), 8, 0, nexthopID, 0, 7, 0, 0, 0))
+	f.Fuzz(func(t *testing.T, b []byte) {
+		if id, ok := decodeNexthop(b); ok != (id != 0) {
+			t.Errorf("id %d, ok %v", id, ok)
+		}
+	})
+}
+
 func FuzzDecodeNeighbor(f *testing.F) {
 	f.Add([]byte(built(encodeNeighbor(hostNeighbor, false, fixed))))
 	f.Fuzz(func(t *testing.T, b []byte) {

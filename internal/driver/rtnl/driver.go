@@ -86,7 +86,7 @@ func open(opts Options, eventBuffer int) (_ *Driver, err error) {
 
 // dialEvents subscribes to everything that Run reports. An unprivileged caller gets a smaller buffer, hence more re-dumps.
 func dialEvents(buffer int) (*netlink.Conn, error) {
-	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV4_ROUTE)
+	groups := uint32(unix.RTMGRP_LINK | unix.RTMGRP_NEIGH | unix.RTMGRP_IPV4_IFADDR | unix.RTMGRP_IPV4_ROUTE | 1<<(unix.RTNLGRP_NEXTHOP-1))
 	c, err := netlink.Dial(unix.NETLINK_ROUTE, &netlink.Config{Groups: groups, MessageBufferSize: messageBytes})
 	if err != nil {
 		return nil, fmt.Errorf("subscribe to netlink events: %w", explain(err))

@@ -25,7 +25,7 @@ type mirror struct {
 	ports     map[model.Port]step.PortState // as last told
 	addresses map[addressKey]bool           // value: noprefixroute
 	routes    map[routeKey]step.RouteState  // ours and the watched
-	objects   map[routeKey]bool             // those by a nexthop object
+	objects   map[routeKey]uint32           // the nexthop objects of those that have one
 	neighbors map[neighborKey]step.NeighborState
 }
 
@@ -102,7 +102,7 @@ func (m *mirror) reset(c census, reason string) step.Snapshot {
 	m.ports = map[model.Port]step.PortState{}
 	m.addresses = map[addressKey]bool{}
 	m.routes = map[routeKey]step.RouteState{}
-	m.objects = map[routeKey]bool{}
+	m.objects = map[routeKey]uint32{}
 	m.neighbors = map[neighborKey]step.NeighborState{}
 	m.links.replace(c.links)
 	for _, p := range m.scope.order {
@@ -189,7 +189,11 @@ func (m *mirror) apply(msg netlink.Message) []step.Event {
 		if n, ok := decodeNeighbor(msg.Data); ok {
 			return m.onNeighbor(n, kind == unix.RTM_NEWNEIGH, own)
 		}
-	default: // the groups carry nothing else
+	case unix.RTM_DELNEXTHOP:
+		if id, ok := decodeNexthop(msg.Data); ok {
+			return m.onNexthopGone(id)
+		}
+	default: // a nexthop object that comes changes no route
 	}
 	return nil
 }

@@ -15,11 +15,11 @@ func (m *mirror) keepRoute(r route) {
 	}
 }
 
-func (m *mirror) put(s step.RouteState, object bool) {
+func (m *mirror) put(s step.RouteState, object uint32) {
 	m.routes[keyOf(s)] = s
 	delete(m.objects, keyOf(s))
-	if object {
-		m.objects[keyOf(s)] = true
+	if object != 0 {
+		m.objects[keyOf(s)] = object
 	}
 }
 
@@ -84,6 +84,31 @@ func sameRoute(a, b step.RouteState) bool {
 		a.Blackhole == b.Blackhole && a.NextHop == b.NextHop && slices.Equal(a.More, b.More)
 }
 
+// onNexthopGone does what the kernel does without a word when somebody deletes a nexthop object: every route by it is gone. FRR's
+// zebra deletes those of its earlier life when it starts.
+func (m *mirror) onNexthopGone(id uint32) []step.Event {
+	var gone []step.RouteState
+	for key, object := range m.objects {
+		if object == id {
+			r := m.routes[key]
+			r.Present = false
+			gone = append(gone, r)
+			m.forget(key)
+		}
+	}
+	return toldInOrder(gone)
+}
+
+// toldInOrder makes events of routes that changed.
+func toldInOrder(changed []step.RouteState) []step.Event {
+	slices.SortFunc(changed, compareRoutes)
+	events := make([]step.Event, len(changed))
+	for i, r := range changed {
+		events[i] = step.RouteChanged{RouteState: r}
+	}
+	return events
+}
+
 // followPort does what the kernel does without a word when a port changes: routes whose every next hop is on a closed or missing
 // port are gone, those without a carrier are flagged. A nexthop object, such as FRR uses, is gone with the carrier already, and
 // the carrier's return does not bring it back. A port that lost its last address is emptied as if closed. Our own routes
@@ -99,7 +124,7 @@ func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
 		var left []step.NextHop
 		for _, h := range hops {
 			l, ok := m.links.named(h.Dev)
-			closed := !ok || !l.adminUp || emptied && h.Dev == port || m.objects[key] && !l.carrier
+			closed := !ok || !l.adminUp || emptied && h.Dev == port || m.objects[key] != 0 && !l.carrier
 			gone = gone && closed
 			flagged = flagged && (closed || !l.carrier)
 			if !closed {
@@ -110,7 +135,7 @@ func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
 		case gone:
 			m.forget(key)
 			r.Present = false
-		case m.objects[key] && len(left) < len(hops):
+		case m.objects[key] != 0 && len(left) < len(hops):
 			r.NextHop, r.More = left[0], left[1:]
 			m.routes[key] = r
 		case flagged == r.LinkDown:
@@ -123,10 +148,5 @@ func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
 			changed = append(changed, r)
 		}
 	}
-	slices.SortFunc(changed, compareRoutes)
-	events := make([]step.Event, len(changed))
-	for i, r := range changed {
-		events[i] = step.RouteChanged{RouteState: r}
-	}
-	return events
+	return toldInOrder(changed)
 }

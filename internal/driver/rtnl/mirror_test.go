@@ -6,6 +6,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"peerless/internal/model"
@@ -150,6 +151,8 @@ func TestMirror_Route(t *testing.T) {
 			"port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 gone"},
 		{"carrier of one of two ports, by a nexthop group", []route{object(def(188, 1, 2))}, carrierLost(1),
 			"port u1 admin up carrier down; route 0.0.0.0/0 dev u2 metric 20 present"},
+		{"its nexthop object deleted", []route{object(def(188, 1))}, nexthopGone(7), "route 0.0.0.0/0 dev u1 metric 20 gone"},
+		{"another nexthop object deleted", []route{object(def(188, 1)), host}, nexthopGone(8), ""},
 		{"a plain route in the place of one by an object", []route{object(def(3, 1))}, func(m *mirror) []step.Event {
 			return append(m.onRoute(def(3, 1), true, true, false), carrierLost(1)(m)...)
 		}, "port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
@@ -164,8 +167,15 @@ func TestMirror_Route(t *testing.T) {
 }
 
 func object(r route) route {
-	r.object = true
+	r.object = 7
 	return r
+}
+
+func nexthopGone(id byte) func(*mirror) []step.Event {
+	return func(m *mirror) []step.Event {
+		msg := append(make([]byte, nexthopSize), 8, 0, nexthopID, 0, id, 0, 0, 0)
+		return m.apply(netlink.Message{Header: netlink.Header{Type: unix.RTM_DELNEXTHOP}, Data: msg})
+	}
 }
 
 func add(r route) func(*mirror) []step.Event {

@@ -164,6 +164,30 @@ func TestRun_DefaultRoute_FollowsItsPort(t *testing.T) {
 	}
 }
 
+// The kernel tells of the nexthop object, and not of the routes by it.
+func TestRun_NexthopObjectDeleted_TakesItsRoutesAlong(t *testing.T) {
+	k := newKernel(t)
+	k.veth("h0", "h0-p")
+	d := newDriver(t, Options{Ports: []model.Port{"h0"}})
+	s, _ := watch(t, d)
+	const oif = 5 // NHA_OIF
+	object, which := payload{unix.AF_INET, 0, unix.RTPROT_ZEBRA, 0, 0, 0, 0, 0}, make(payload, nexthopSize)
+	object.u32(nexthopID, 77)
+	which.u32(nexthopID, 77)
+	gone := change(unix.RTM_DELNEXTHOP, which)
+	object.u32(oif, uint32(k.index("h0")))
+	k.do(choose(false, unix.RTM_NEWNEXTHOP, 0, object))
+	def := payload{unix.AF_INET, 0, 0, 0, unix.RT_TABLE_MAIN, unix.RTPROT_OSPF, unix.RT_SCOPE_UNIVERSE, unix.RTN_UNICAST, 0, 0, 0, 0}
+	def.u32(rtaNexthopID, 77)
+	k.do(choose(false, unix.RTM_NEWROUTE, 0, def))
+	await(s, "the default route by a nexthop object", func(e step.RouteChanged) bool { return e.Present && e.NextHop.Dev == "h0" })
+	k.do(gone)
+	await(s, "the default route to be gone with it", func(e step.RouteChanged) bool { return !e.Present && e.Prefix.Bits() == 0 })
+	if _, ok := k.route(254, "0.0.0.0/0"); ok {
+		t.Error("the kernel still has it")
+	}
+}
+
 func TestRun_LastAddressDeleted_TakesTheRoutesAlong(t *testing.T) {
 	k := newKernel(t)
 	k.veth("l0", "l0-p")
