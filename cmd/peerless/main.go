@@ -41,6 +41,7 @@ type commands struct {
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
 	LabProbe   labProbeCmd   `cmd:"" hidden:"" help:"Measure inside one node of a lab."`
 	BenchNode  benchNodeCmd  `cmd:"" hidden:"" help:"Stand in for a node of a benchmark."`
+	LabFlood   labFloodCmd   `cmd:"" hidden:"" help:"Be a hostile server inside one node of a lab."`
 }
 
 // app is what every verb may use.

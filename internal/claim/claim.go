@@ -20,6 +20,8 @@ const (
 	fieldStampLow   = 5 // lower 32 bits
 	fieldState      = 6 // attachment routes: a State
 	fieldReason     = 7 // attachment routes: a Reason
+	fieldTail       = 8 // host routes, where it is told: the last four octets of the host's MAC
+	fieldEnd        = 9
 )
 
 // Stamp is a hybrid logical time in milliseconds: the newest attachment of a host wins, whatever the clocks say
@@ -61,6 +63,12 @@ type Host struct {
 	Attachment model.AttachmentID
 	Role       model.Role
 	Stamp      Stamp
+	Tail       uint32 // the last four octets of the host's MAC; zero: not told
+}
+
+// TailOf is the part of a MAC that a claim tells: enough to know a guest that moved from somebody else.
+func TailOf(mac model.MAC) uint32 {
+	return uint32(mac[2])<<24 | uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5])
 }
 
 // Newer reports whether h beats o; on equal stamps the lower router id wins.
@@ -149,13 +157,17 @@ func Prefix(within netip.Prefix, id model.AttachmentID) (netip.Prefix, bool) {
 
 // Communities encodes the claim under the leaf's AS number.
 func (h Host) Communities(asn uint32) []model.LargeCommunity {
-	return []model.LargeCommunity{
+	out := []model.LargeCommunity{
 		{Global: asn, Local1: fieldPortIndex, Local2: h.PortIndex},
 		{Global: asn, Local1: fieldAttachment, Local2: uint32(h.Attachment)},
 		{Global: asn, Local1: fieldRole, Local2: roleCode(h.Role)},
 		{Global: asn, Local1: fieldStampHigh, Local2: uint32(h.Stamp >> 32)},
 		{Global: asn, Local1: fieldStampLow, Local2: uint32(h.Stamp)},
 	}
+	if h.Tail != 0 {
+		out = append(out, model.LargeCommunity{Global: asn, Local1: fieldTail, Local2: h.Tail})
+	}
+	return out
 }
 
 // Communities encodes the attachment's state under the leaf's AS number.
@@ -174,7 +186,7 @@ func ParseHost(asn uint32, communities []model.LargeCommunity) (Host, bool) {
 	f := read(asn, communities)
 	h := Host{
 		PortIndex: f.value[fieldPortIndex], Attachment: model.AttachmentID(f.value[fieldAttachment]), Role: f.role(),
-		Stamp: Stamp(f.value[fieldStampHigh])<<32 | Stamp(f.value[fieldStampLow]),
+		Stamp: Stamp(f.value[fieldStampHigh])<<32 | Stamp(f.value[fieldStampLow]), Tail: f.value[fieldTail],
 	}
 	return h, f.has[fieldStampHigh] && f.has[fieldStampLow]
 }
@@ -190,15 +202,15 @@ func ParseAttachment(asn uint32, communities []model.LargeCommunity) (Attachment
 }
 
 type fields struct {
-	value [fieldReason + 1]uint32
-	has   [fieldReason + 1]bool
+	value [fieldEnd]uint32
+	has   [fieldEnd]bool
 }
 
 // read takes the first value of each field under the AS number; others are not ours.
 func read(asn uint32, communities []model.LargeCommunity) fields {
 	var f fields
 	for _, c := range communities {
-		if c.Global != asn || c.Local1 == 0 || c.Local1 > fieldReason || f.has[c.Local1] {
+		if c.Global != asn || c.Local1 == 0 || c.Local1 >= fieldEnd || f.has[c.Local1] {
 			continue
 		}
 		f.value[c.Local1], f.has[c.Local1] = c.Local2, true

@@ -18,7 +18,7 @@ func (c *Leaf) Machine() leaf.Config {
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks),
 		Drain: c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
-		DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
+		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
 	for _, s := range c.Subnets {
 		out.Subnets = append(out.Subnets, leaf.Subnet(s))

@@ -54,6 +54,7 @@ type Leaf struct {
 	DrainMax        time.Duration `yaml:"drain-max"`
 	GracefulRestart time.Duration `yaml:"graceful-restart"`
 	Remember        time.Duration `yaml:"remember"`
+	GuardOwners     bool          `yaml:"guard-owners"`
 	Advertise       Advertise     `yaml:"advertise"`
 	BGP             BGP           `yaml:"bgp"`
 }

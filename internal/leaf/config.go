@@ -33,6 +33,7 @@ type Config struct {
 	DrainMax        time.Duration // planned maintenance: after so long a port is closed though hosts are still behind it
 	Drained         *Drained      // an earlier life was ordered to drain
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
+	GuardOwners     bool          // an address that another leaf has with another MAC is not taken from it
 	Export          Export        // how host routes get to the gateway
 }
 

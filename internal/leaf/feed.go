@@ -63,7 +63,7 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 		m.heard.HearHighest(addr, c.Stamp)
 		return
 	}
-	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment})
+	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
 	switch {
 	case newer:
 		m.change(now, m.hosts.Doubt(now.Mono, addr), 0)

@@ -1,10 +1,17 @@
 package leaf
 
 import (
+	"net/netip"
+	"time"
+
+	"peerless/internal/claim"
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
+
+// floodRest is how long a port must have been quiet for its next flood to be told as a new one.
+const floodRest = time.Minute
 
 // onARP answers first, since a server waits, and learns after.
 func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
@@ -89,11 +96,49 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 		return
 	}
 	announced := e.SenderIP == e.TargetIP
+	if m.guarded(d, e.SenderIP, e.SenderMAC) {
+		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromData), 0)
+		return
+	}
 	if e.Op == step.ARPRequest && !announced {
 		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromARP), 0)
 		return
 	}
 	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, announced), 0)
+}
+
+// guarded reports whether a claim is not to be believed as long as another leaf has the address: it has it under another attachment, and
+// with another MAC. What a server's own links do, and a guest that moved, is not concerned.
+func (m *Machine) guarded(d *downlink, addr netip.Addr, mac model.MAC) bool {
+	if !m.cfg.GuardOwners {
+		return false
+	}
+	r := m.heard.Rival(addr)
+	if r.Stamp == 0 || r.Tail == 0 || r.Attachment == d.ID || r.Tail == claim.TailOf(mac) {
+		return false
+	}
+	if h, held := m.hosts.Holder(addr); held && h.Port == d.Port {
+		return false // it was here before
+	}
+	if !d.told[noteClaimHeld] {
+		d.told[noteClaimHeld] = true
+		m.noteWarn(noteClaimHeld, d, addr, "host "+addr.String()+" on "+string(d.Port)+" is not believed", "another leaf has it with another MAC; others like it are not told")
+	}
+	return true
+}
+
+// onFlooded counts what was not listened to, and tells of it now and then.
+func (m *Machine) onFlooded(now model.Instant, e step.Flooded) {
+	d := m.down(e.Port)
+	if d == nil {
+		return
+	}
+	d.ignored += e.Frames
+	if d.flooded == 0 || now.Mono-d.flooded > floodRest {
+		m.emit(step.Note{Warn: true, What: noteFlood, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort,
+			Text: "port " + string(d.Port) + " sends more ARP than is listened to", Why: plural(e.Frames, "packet") + " ignored so far; the hosts behind it are kept"})
+	}
+	d.flooded = now.Mono
 }
 
 // refuse counts what cannot be a host, and tells an operator once while the port serves where he would act on it.

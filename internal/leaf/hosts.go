@@ -109,7 +109,11 @@ func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why s
 }
 
 func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
-	adv := m.book.Host(h.Addr, d.Attachment, stamp)
+	var tail uint32
+	if m.cfg.GuardOwners {
+		tail = claim.TailOf(h.MAC)
+	}
+	adv := m.book.Host(h.Addr, d.Attachment, stamp, tail)
 	switch m.cfg.Export.Mode {
 	case ByBGP:
 		m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})

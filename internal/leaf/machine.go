@@ -79,6 +79,8 @@ type downlink struct {
 	left    string          // why the drain closed the port; empty: it did not
 	reopens bool            // a drain that is over closed it, and it is not open yet
 	refused int
+	ignored int           // ARP packets that were too many
+	flooded time.Duration // when that was last told
 }
 
 // New makes a leaf that knows nothing of the kernel yet.
@@ -157,6 +159,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onARP(now, ev)
 	case step.RARPSeen:
 		m.onRARP(now, ev)
+	case step.Flooded:
+		m.onFlooded(now, ev)
 	case step.DataSeen:
 		m.onData(now, ev)
 	case step.SessionChanged:

@@ -126,7 +126,7 @@ func (m *Machine) setupAddresses(d *downlink, why string) {
 
 // listen asks for a port's frames: all data while no host is known there, since the first packet of a silent host counts.
 func (m *Machine) listen(d *downlink) {
-	l := step.Listen{Port: d.Port, Sampling: step.SampleAll}
+	l := step.Listen{Port: d.Port, Sampling: step.SampleAll, Hosts: d.MaxHosts}
 	if m.hosts.Count(d.Port) > 0 {
 		l.Sampling = step.SampleFew
 	}

@@ -39,6 +39,8 @@ const (
 	noteEngineLost     = "engine-lost"      // it lost one: put in again
 	noteEngineStale    = "engine-stale"     // it has one that is not in the table: taken out again
 	noteTableClash     = "table-clash"      // somebody else's routes are in the table of our hosts
+	noteFlood          = "arp-flood"        // a port sends more ARP than is listened to
+	noteClaimHeld      = "claim-held"       // an address that another leaf has with another MAC is not taken
 	noteDraining       = "draining"         // planned maintenance begins: hosts are asked to leave
 	noteDrained        = "drained"          // every downlink is closed
 	noteDrainStuck     = "drain-stuck"      // hosts have had their time and cannot leave

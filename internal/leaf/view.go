@@ -109,6 +109,9 @@ func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
 	case d.gate.Ours():
 		r.Why += "; " + d.group.opensWhen()
 	}
+	if d.ignored > 0 {
+		r.Why += fmt.Sprintf("; %s of ARP ignored, too many, the last %s ago", plural(d.ignored, "packet"), ago(now, d.flooded))
+	}
 	if d.refused > 0 {
 		r.Why += fmt.Sprintf("; %s refused as hosts", plural(d.refused, "sender"))
 	}

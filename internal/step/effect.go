@@ -159,6 +159,7 @@ const (
 type Listen struct {
 	Port     model.Port
 	Sampling Sampling
+	Hosts    int // how many may be behind the port: so many announcements at once are no flood
 }
 
 // Memo is a line that the node's next life must know, under a name. Absent forgets it.

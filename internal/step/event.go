@@ -104,6 +104,12 @@ type RARPSeen struct {
 	MAC  model.MAC
 }
 
+// Flooded tells that a port sends more ARP than is listened to: so many packets since the last word on it never became events.
+type Flooded struct {
+	Port   model.Port
+	Frames int
+}
+
 // DataSeen is a sampled IP packet received on a listened port.
 type DataSeen struct {
 	Port model.Port
@@ -213,6 +219,7 @@ type Failed struct {
 }
 
 func (Commanded) event()       {}
+func (Flooded) event()         {}
 func (Started) event()         {}
 func (Snapshot) event()        {}
 func (PortChanged) event()     {}

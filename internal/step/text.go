@@ -68,6 +68,9 @@ func (e ARPSeen) String() string {
 	return fmt.Sprintf("arp %s on %s: %s is %s, target %s", e.Op, e.Port, e.SenderIP, e.SenderMAC, e.TargetIP)
 }
 func (e RARPSeen) String() string { return fmt.Sprintf("rarp on %s: %s", e.Port, e.MAC) }
+func (e Flooded) String() string {
+	return fmt.Sprintf("flood on %s: %d packets ignored", e.Port, e.Frames)
+}
 func (e DataSeen) String() string {
 	return fmt.Sprintf("data on %s: from %s (%s)", e.Port, e.Addr, e.MAC)
 }
@@ -291,7 +294,7 @@ func (e Disarm) String() string { return "disarm " + e.Timer.String() }
 func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 var _ = []Event{Started{}, Snapshot{}, PortChanged{}, AddressChanged{}, RouteChanged{}, NeighborChanged{}, ARPSeen{}, RARPSeen{},
-	DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
+	Flooded{}, DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
 var _ = []Effect{Want{}, SendARP{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
 var _ = []Object{Gate{}, Address{}, HardwareAddress{}, Sysctl{}, Route{}, Neighbor{}, Rule{}, FDB{}, BridgePort{}, BondActive{},
 	Listen{}, Advertisement{}, Memo{}}

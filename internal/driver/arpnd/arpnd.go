@@ -2,7 +2,8 @@
 // that a port receives become events; SendARP effects become frames at once.
 //
 // It decides which frames are well formed and how many data packets are worth an event. It never decides what an ARP packet
-// means and never answers one: that is the machine's affair. ARP and RARP are never limited, only data is.
+// means and never answers one: that is the machine's affair. What a port sends without being asked is limited for each port; what became
+// an event is never dropped.
 package arpnd
 
 import (
@@ -104,6 +105,7 @@ func (d *Driver) listen(l step.Listen) error {
 	if err := s.sample(l.Sampling); err != nil {
 		return fmt.Errorf("listen on %s: %w", l.Port, err)
 	}
+	s.asked.hosts.Store(int64(l.Hosts))
 	if err := s.portUp(); err != nil {
 		return fmt.Errorf("listen on %s: %w", l.Port, err)
 	}

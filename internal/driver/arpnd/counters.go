@@ -14,13 +14,14 @@ type Counters struct {
 	Received    uint64 // frames read
 	Malformed   uint64 // of them, not understood
 	Sampled     uint64 // of them, told as DataSeen
+	Limited     uint64 // ARP and RARP packets that were one too many
 	KernelDrops uint64 // frames that found the receive buffer full
 	Sent        uint64
 	SendErrors  uint64
 }
 
 type counters struct {
-	received, malformed, sampled, kernelDrops, sent, sendErrors atomic.Uint64
+	received, malformed, sampled, limited, kernelDrops, sent, sendErrors atomic.Uint64
 }
 
 // Counters gives one row for each port that ever had a socket, sorted by port.
@@ -33,7 +34,7 @@ func (d *Driver) Counters() []Counters {
 			s.countKernelDrops()
 		}
 		rows = append(rows, Counters{
-			Port: p, Received: c.received.Load(), Malformed: c.malformed.Load(), Sampled: c.sampled.Load(),
+			Port: p, Received: c.received.Load(), Malformed: c.malformed.Load(), Sampled: c.sampled.Load(), Limited: c.limited.Load(),
 			KernelDrops: c.kernelDrops.Load(), Sent: c.sent.Load(), SendErrors: c.sendErrors.Load(),
 		})
 	}

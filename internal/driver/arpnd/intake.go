@@ -7,7 +7,7 @@ import (
 	"peerless/internal/step"
 )
 
-// Limits of data packets on one port. ARP and RARP know none.
+// Limits of data packets on one port. Those of ARP and RARP are in limit.go.
 const (
 	eventsPerSecond = 200 // DataSeen events
 	eventsBurst     = 32
@@ -25,6 +25,7 @@ type intake struct {
 	events   bucket
 	reads    bucket
 	over     bool
+	arp      *throttle    // nil: no limit
 	recent   [64]sighting // by the low bits of the address; a clash only costs an event
 }
 
@@ -57,8 +58,26 @@ func (in *intake) take(now time.Duration, frame []byte) step.Event {
 			return nil
 		}
 		in.counters.sampled.Add(1)
+		return ev
 	}
-	return ev
+	return in.limited(now, ev)
+}
+
+// limited holds ARP and RARP to the port's pace.
+func (in *intake) limited(now time.Duration, ev step.Event) step.Event {
+	if in.arp == nil {
+		return ev
+	}
+	switch ev.(type) {
+	case step.ARPSeen, step.RARPSeen:
+	default:
+		return ev
+	}
+	out := in.arp.admit(now, time.Now(), in.port, ev)
+	if out != ev {
+		in.counters.limited.Add(1)
+	}
+	return out
 }
 
 func (in *intake) worthTelling(now time.Duration, data step.DataSeen) bool {

@@ -34,6 +34,7 @@ type socket struct {
 	file      *os.File // in the runtime's poller
 	conn      syscall.RawConn
 	counters  *counters
+	asked     asked
 	log       *slog.Logger
 	broken    atomic.Bool // the reader gave up
 	dropped   atomic.Bool // nobody wants to hear of the port any more; close follows
@@ -206,6 +207,7 @@ func (s *socket) attachFilter() error {
 // send writes one frame. It is called under the driver's lock. Success means that the kernel took the frame: one sent after a
 // port comes up, but before the kernel has told of its carrier (RTM_NEWLINK), may get lost without an error.
 func (s *socket) send(arp *step.SendARP) error {
+	s.asked.ask(time.Now(), arp)
 	err := encodeARP(&s.frame, arp)
 	if err == nil {
 		err = s.conn.Write(s.write)
@@ -229,6 +231,7 @@ func (s *socket) receive(post func(step.Event)) {
 		epoch  = time.Now()
 		failed error
 	)
+	in.arp = newThrottle(&s.asked)
 	batch := func(fd uintptr) bool {
 		for range readBatch {
 			n, err := unix.Read(int(fd), buf[:])

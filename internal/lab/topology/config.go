@@ -96,6 +96,7 @@ func (s shape) leafConfig(l leaf) string {
 		y.line("  - port: %s\n    attachment: %d\n    server-port: %s\n    role: %s\n    index: %d\n    max-hosts: %d",
 			d.port, d.server.id, d.server.name, d.role, portIndex(d.port), hostsMax)
 	}
+	y.line("guard-owners: true")
 	y.line("linkage:\n  - name: all\n    uplinks: [%s]\n    downlinks: [%s]\n    min-uplinks: 1",
 		strings.Join(ups, ", "), strings.Join(downs, ", "))
 	return y.String()

@@ -80,8 +80,13 @@ func (t *Table) refuse(now time.Duration, p *portTable, e *entry, addr netip.Add
 			t.out = append(t.out, Change{Do: Full, Host: Host{Port: p.name, Addr: addr, MAC: mac}, Why: "the port holds as many hosts as it may"})
 		}
 		return true
+	case old != nil && old != e && old.State.Advertised() && old.MAC != mac:
+		t.challenge(now, old, p, addr, mac)
+		return true
 	case old != nil && old != e:
 		return t.unstable(now, old)
+	case e != nil && e.State.Advertised() && e.MAC != mac:
+		return t.unstable(now, e)
 	}
 	return false
 }
@@ -93,7 +98,22 @@ func (t *Table) report(e *entry, do Do, why string) {
 	}
 }
 
-// unstable counts moves of an address between our ports and says whether it moves too often to be followed.
+// challenge answers a claim to an address that somebody with another MAC holds on another port: whoever has it is asked whether he is
+// still there, and keeps it if he is. A guest that moved kept its MAC, and is believed at once.
+func (t *Table) challenge(now time.Duration, old *entry, p *portTable, addr netip.Addr, mac model.MAC) {
+	known := t.entries[place{p.name, addr}] != nil
+	t.remember(now, p, addr, mac, FromARP)
+	if e := t.entries[place{p.name, addr}]; e != nil && !known {
+		e.gap = arrivalProbe
+	}
+	if now < old.settled {
+		return // he was asked, and answered, a moment ago
+	}
+	old.doubt = "claimed by " + mac.String() + " on port " + string(p.name)
+	t.apply(now, old, Doubted, old.doubt)
+}
+
+// unstable counts moves of an address between our ports, and changes of its MAC, and says whether it moves too often to be followed.
 func (t *Table) unstable(now time.Duration, old *entry) bool {
 	if len(t.moved) > maxMoved {
 		clear(t.moved)
@@ -109,7 +129,7 @@ func (t *Table) unstable(now time.Duration, old *entry) bool {
 	}
 	if !m.told {
 		m.told = true
-		t.emit(Unstable, old, "it moves between ports too often: two hosts with one address?")
+		t.emit(Unstable, old, "its port or its MAC changes too often: two hosts with one address?")
 	}
 	return true
 }
@@ -220,6 +240,9 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 func (t *Table) Doubt(now time.Duration, addr netip.Addr) []Change {
 	t.out = t.out[:0]
 	if e := t.holder[addr]; e != nil {
+		if e.State != Suspect {
+			e.doubt = feedDoubt
+		}
 		t.apply(now, e, Doubted, "another leaf has a newer claim")
 	}
 	return t.out

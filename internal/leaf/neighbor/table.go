@@ -27,6 +27,12 @@ const (
 // to the usual interval. A server without an agent may take 100 ms to see that its link is gone, and moves only then.
 const arrivalProbe = 50 * time.Millisecond
 
+// settledFor is how long a host that answered a challenge is not challenged again from our ports.
+const settledFor = 10 * time.Second
+
+// feedDoubt is why a host is doubted that the feed has elsewhere.
+const feedDoubt = "another leaf has a newer claim"
+
 // A host that moved between our ports more than flapMoves times within flapWindow is held where it is for as long.
 const (
 	flapMoves  = 5
@@ -82,8 +88,10 @@ type Change struct {
 
 type entry struct {
 	Host
-	bound   bool // static with a MAC: silence does not remove it
-	told    bool // a conflict or a duplicate was reported
+	bound   bool          // static with a MAC: silence does not remove it
+	told    bool          // a conflict or a duplicate was reported
+	doubt   string        // why it is, or was last, doubted
+	settled time.Duration // a challenge by another of our ports is not heard before
 	det     liveness.Detector
 	until   time.Duration // Target: forgotten then; Suspect: doubted until then
 	asked   time.Duration // when the newest probe left

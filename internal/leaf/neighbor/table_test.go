@@ -430,3 +430,72 @@ func TestTable_AnyStory_BooksAgree(t *testing.T) {
 		}
 	})
 }
+
+// A claim with another MAC from another port is answered by asking whoever holds the address. A guest that moved kept its MAC.
+func TestTable_ClaimFromAnotherPort_TheHolderIsAskedFirst(t *testing.T) {
+	other := model.MAC{0x02, 9, 9, 9, 9, 9}
+	for _, tt := range []struct {
+		name    string
+		mac     model.MAC
+		answers bool
+		port    model.Port // of the holder after 300 ms
+	}{
+		{"holder is alive", other, true, "A1"},
+		{"holder is gone", other, false, "A2"},
+		{"a guest moved", mac(1), false, "A2"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			tab, now := serving(8), time.Second
+			tab.Hear(now, "A1", addr(1), mac(1), true)
+			tab.Hear(now, "A2", addr(1), tt.mac, true)
+			if h, _ := tab.Holder(addr(1)); tt.mac == other && h.Port != "A1" {
+				t.Fatal("taken before anybody was asked")
+			}
+			asked := 0
+			for end := now + 600*time.Millisecond; now < end; now += time.Millisecond {
+				for _, c := range tab.Tick(now) {
+					if c.Do == Ask && c.Host.Port == "A1" {
+						asked++
+						if tt.answers {
+							tab.Hear(now, "A1", addr(1), mac(1), false)
+						}
+					}
+				}
+				if now%(10*time.Millisecond) == 0 {
+					tab.Hear(now, "A2", addr(1), tt.mac, true)
+				}
+			}
+			h, ok := tab.Holder(addr(1))
+			if !ok || h.Port != tt.port || h.MAC != tt.mac && tt.port == "A2" {
+				t.Fatalf("held by %+v", h)
+			}
+			if tt.answers && (h.MAC != mac(1) || asked > 40) {
+				t.Fatalf("held by %+v after %d questions", h, asked)
+			}
+		})
+	}
+}
+
+func TestTable_OwnersWithoutEnd_RewriteLittleAndStayWithinBounds(t *testing.T) {
+	tab := serving(16)
+	rewrites, installs := 0, 0
+	for i := range 100_000 {
+		now := time.Duration(i) * 20 * time.Microsecond
+		a := addr(i % 4000)
+		for _, c := range tab.Hear(now, "A1", a, model.MAC{2, 1, byte(i >> 16), byte(i >> 8), byte(i), 1}, true) {
+			switch c.Do {
+			case Rewrite:
+				rewrites++
+			case Install:
+				installs++
+			}
+		}
+		tab.Tick(now)
+	}
+	if n := tab.Count("A1"); n > tab.ports["A1"].max || rewrites > tab.ports["A1"].max*flapMoves || installs > 2*tab.ports["A1"].max {
+		t.Fatalf("%d hosts, %d rewrites, %d installations", n, rewrites, installs)
+	}
+	if len(tab.entries) > 3*tab.ports["A1"].max || len(tab.moved) > maxMoved+1 {
+		t.Fatalf("%d entries, %d counts", len(tab.entries), len(tab.moved))
+	}
+}

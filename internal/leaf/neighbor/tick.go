@@ -52,14 +52,14 @@ func (t *Table) probe(now time.Duration, e *entry) {
 	switch e.State {
 	case Suspect:
 		if silent {
-			t.apply(now, e, Fell, "silent, and another leaf has a newer claim")
+			t.apply(now, e, Fell, "silent, and "+e.doubt)
 			return
 		}
 		if now >= e.until && e.det.Missed() == 0 && e.Heard >= e.Since {
 			t.stand(now, e)
 			return
 		}
-		t.ask(now, e, "another leaf has a newer claim")
+		t.ask(now, e, e.doubt)
 		t.sched.at(e, now+doubtProbe)
 		return
 	case Inherited, Local:
@@ -87,7 +87,11 @@ func (t *Table) again(now time.Duration, e *entry) time.Duration {
 // stand ends a doubt in the host's favour.
 func (t *Table) stand(now time.Duration, e *entry) {
 	at := len(t.out)
-	t.apply(now, e, Stood, "it answers here, and another leaf claims it too")
+	why := "it answers here, and another leaf claims it too"
+	if e.doubt != feedDoubt {
+		why, e.settled = "it answers here, and was "+e.doubt, now+settledFor
+	}
+	t.apply(now, e, Stood, why)
 	if e.told {
 		t.out = t.out[:at]
 	}
