@@ -16,7 +16,7 @@ func wireGateway(c *config.Gateway, life *life, log *slog.Logger) (*node, error)
 	file := config.File{Gateway: c}
 	options := rtnl.Options{
 		Ports: file.Ports(), PollPorts: file.Ports(), CarrierPoll: carrierPoll(&c.Common),
-		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
+		StatePath: statePath(&c.Common, ".ports"), BeforePath: statePath(&c.Common, ".before"), Logger: log.With(logkey.Driver, "rtnl"),
 	}
 	if c.Routes.Mode == config.RoutesKernel {
 		return wireWatcher(c, options, log)

@@ -17,7 +17,7 @@ func wireLeaf(c *config.Leaf, life *life, log *slog.Logger) (*node, error) {
 	file := config.File{Leaf: c}
 	options := rtnl.Options{
 		Ports: file.Ports(), PollPorts: file.Ports(), CarrierPoll: carrierPoll(&c.Common),
-		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
+		StatePath: statePath(&c.Common, ".ports"), BeforePath: statePath(&c.Common, ".before"), Logger: log.With(logkey.Driver, "rtnl"),
 	}
 	if t := c.Advertise.KernelTable; t != nil {
 		options.WatchTables = []uint32{t.Table}

@@ -15,7 +15,7 @@ func wireServer(c *config.Server, _ *life, log *slog.Logger) (*node, error) {
 	file := config.File{Server: c}
 	kernel, err := rtnl.New(rtnl.Options{
 		Ports: file.Ports(), PollPorts: []model.Port{c.LinkPair.Primary, c.LinkPair.Backup}, CarrierPoll: carrierPoll(&c.Common),
-		StatePath: statePath(&c.Common, ".ports"), Logger: log.With(logkey.Driver, "rtnl"),
+		StatePath: statePath(&c.Common, ".ports"), BeforePath: statePath(&c.Common, ".before"), Logger: log.With(logkey.Driver, "rtnl"),
 	})
 	if err != nil {
 		return nil, wiring("kernel driver", err)

@@ -63,6 +63,7 @@ type neighbor struct {
 	mac   model.MAC
 	state uint16
 	flags uint8
+	mark  uint8 // the route protocol of whoever made it; 0 if unknown
 }
 
 // rule is one IPv4 policy rule.
@@ -255,6 +256,8 @@ func decodeNeighbor(b []byte) (neighbor, bool) {
 			n.addr = ipv4(data)
 		case unix.NDA_LLADDR:
 			n.mac = hardware(data)
+		case ndaProtocol:
+			n.mark = uint8(number(data))
 		}
 	}
 	// The kernel keeps NOARP entries for group addresses; they are nobody.

@@ -35,6 +35,7 @@ type Options struct {
 	WatchPrefixes []netip.Prefix // routes of the main table inside these are reported whoever owns them
 	WatchTables   []uint32       // routes of these tables are reported whoever owns them
 	StatePath     string         // remembers the ports that we closed; put it on tmpfs. Empty: memory only
+	BeforePath    string         // remembers the values that we changed, for Uninstall. Empty: nowhere
 	Logger        *slog.Logger   // nil: slog.Default
 }
 
@@ -45,6 +46,7 @@ type Driver struct {
 	log    *slog.Logger
 	links  *linkTable
 	gates  *gates
+	before *before
 	ioctl  *ioctls
 	wants  *requester // its changes are our own and not reported
 	reads  *requester // dumps and read-backs
@@ -80,7 +82,14 @@ func open(opts Options, eventBuffer int) (_ *Driver, err error) {
 	if d.events, err = dialEvents(eventBuffer); err != nil {
 		return nil, err
 	}
-	d.gates, err = openGates(opts.StatePath, d.ioctl, d.wants, d.reads, d.log)
+	now, err := newStamp(d.ioctl)
+	if err != nil {
+		return nil, err
+	}
+	if d.gates, err = openGates(opts.StatePath, now, d.wants, d.reads, d.log); err != nil {
+		return nil, err
+	}
+	d.before, err = openBefore(opts.BeforePath, now, d.log)
 	return d, err
 }
 

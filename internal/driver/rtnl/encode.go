@@ -128,6 +128,8 @@ func (p *payload) hops(hops []step.NextHop, index lookup) error {
 	return nil
 }
 
+const ndaProtocol = 12 // NDA_PROTOCOL of linux/neighbour.h, which x/sys lacks
+
 func encodeNeighbor(o step.Neighbor, absent bool, index lookup) (request, error) {
 	if !o.Addr.Is4() {
 		return request{}, fmt.Errorf("%s is not an IPv4 address", o.Addr)
@@ -143,6 +145,7 @@ func encodeNeighbor(o step.Neighbor, absent bool, index lookup) (request, error)
 	p.addr(unix.NDA_DST, o.Addr)
 	if !absent {
 		p.attr(unix.NDA_LLADDR, o.MAC[:])
+		p.attr(ndaProtocol, []byte{mark}) // kernels before 5.0 do not keep it
 	}
 	return choose(absent, unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH, p, unix.ENOENT, unix.ENODEV, unix.ENXIO), nil
 }
@@ -273,12 +276,16 @@ func encodeHardwareAddress(index int, mac model.MAC) request {
 }
 
 func encodeBridgePort(index int, o step.BridgePort) request {
+	return encodeBridgeFlags(index, bridgeFlags{
+		Unicast: o.Flood, Multicast: o.Flood, Broadcast: o.Flood, Learning: o.Learning, Isolated: o.Isolated,
+	})
+}
+
+func encodeBridgeFlags(index int, f bridgeFlags) request {
 	var flags payload
-	for _, kind := range []uint16{unix.IFLA_BRPORT_UNICAST_FLOOD, unix.IFLA_BRPORT_MCAST_FLOOD, unix.IFLA_BRPORT_BCAST_FLOOD} {
-		flags.attr(kind, []byte{flag(o.Flood)})
+	for _, b := range f.attributes() {
+		flags.attr(b.kind, []byte{flag(*b.value)})
 	}
-	flags.attr(unix.IFLA_BRPORT_LEARNING, []byte{flag(o.Learning)})
-	flags.attr(unix.IFLA_BRPORT_ISOLATED, []byte{flag(o.Isolated)})
 	p := linkHeader(unix.AF_BRIDGE, index, 0, 0)
 	p.attr(unix.IFLA_PROTINFO|unix.NLA_F_NESTED, flags)
 	return change(unix.RTM_SETLINK, p)

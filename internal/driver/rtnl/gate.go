@@ -43,12 +43,8 @@ type shutting struct {
 	method method
 }
 
-func openGates(path string, c *ioctls, wants, reads *requester, log *slog.Logger) (*gates, error) {
-	namespace, err := c.namespace()
-	if err != nil {
-		return nil, fmt.Errorf("identify network namespace: %w", err)
-	}
-	ledger, err := openLedger(path, namespace, log)
+func openGates(path string, s stamp, wants, reads *requester, log *slog.Logger) (*gates, error) {
+	ledger, err := openLedger(path, s, log)
 	return &gates{wants: wants, reads: reads, log: log, ledger: ledger, methods: map[int]method{}}, err
 }
 

@@ -14,6 +14,7 @@ import (
 func (d *Driver) Apply(wants []step.Want) []error {
 	errs := make([]error, len(wants))
 	d.applyClosings(wants, errs)
+	d.remember(wants)
 	batch := batch{driver: d, wants: wants, errs: errs}
 	for i, w := range wants {
 		switch o := w.Object.(type) {
@@ -154,17 +155,11 @@ func (d *Driver) requestFDB(o step.FDB, absent bool) (request, error) {
 	if err != nil {
 		return request{}, err
 	}
-	p := neighborHeader(unix.AF_BRIDGE, 0, 0, 0)
-	p.attr(unix.NDA_LLADDR, o.MAC[:])
-	p.u32(unix.NDA_MASTER, uint32(bridge))
-	msgs, err := d.reads.get(unix.RTM_GETNEIGH, p)
-	if errors.Is(err, unix.ENOENT) {
-		return request{}, nil
-	}
-	if err != nil || len(msgs) == 0 || len(msgs[0].Data) < unix.SizeofNdMsg {
+	e, found, err := d.readEntry(bridge, o.MAC)
+	if err != nil || !found {
 		return request{}, err
 	}
-	return encodeFDB(o.MAC, int(number(msgs[0].Data[4:8])), true), nil
+	return encodeFDB(o.MAC, e.index, true), nil
 }
 
 // Emit resolves a neighbour. It reports false for every other effect.

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
 
 	"peerless/internal/step"
@@ -20,8 +19,8 @@ func writeSysctl(o step.Sysctl) error {
 		return fmt.Errorf("set %s: %w", o, errors.New("the path leaves "+sysctlRoot))
 	}
 	path := filepath.Join(sysctlRoot, o.Path)
-	now, err := os.ReadFile(path)
-	if err == nil && slices.Equal(strings.Fields(string(now)), strings.Fields(o.Value)) {
+	now, err := readSysctl(o.Path)
+	if err == nil && now == spaced(o.Value) {
 		return nil
 	}
 	if err == nil || errors.Is(err, os.ErrPermission) { // some can only be written
@@ -41,3 +40,12 @@ func writeExisting(path, value string) error {
 	_, err = f.WriteString(value)
 	return errors.Join(err, f.Close())
 }
+
+// readSysctl gives a value, spaced.
+func readSysctl(path string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(sysctlRoot, path))
+	return spaced(string(b)), err
+}
+
+// spaced is the value with its parts one blank apart, as two of them are compared.
+func spaced(value string) string { return strings.Join(strings.Fields(value), " ") }

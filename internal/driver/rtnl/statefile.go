@@ -1,0 +1,62 @@
+package rtnl
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/google/renameio/v2"
+)
+
+const bootIDPath = "/proc/sys/kernel/random/boot_id"
+
+// stamp says when and where a state file was written. After a reboot, and in another network namespace, a port with the same
+// name is another one.
+type stamp struct {
+	Boot      string `json:"boot"`
+	Namespace uint64 `json:"namespace"` // SO_NETNS_COOKIE
+}
+
+func newStamp(c *ioctls) (stamp, error) {
+	namespace, err := c.namespace()
+	if err != nil {
+		return stamp{}, fmt.Errorf("identify network namespace: %w", err)
+	}
+	boot, err := os.ReadFile(bootIDPath)
+	if err != nil {
+		return stamp{}, fmt.Errorf("read boot id: %w", err)
+	}
+	return stamp{string(bytes.TrimSpace(boot)), namespace}, nil
+}
+
+var errSpoiled = errors.New("not understood")
+
+// readState reads a state file; known is false where there is none.
+func readState(path string, into any) (known bool, err error) {
+	data, err := os.ReadFile(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("read state file: %w", err)
+	}
+	if err := json.Unmarshal(data, into); err != nil {
+		return false, fmt.Errorf("read state file %s: %w: %w", path, errSpoiled, err)
+	}
+	return true, nil
+}
+
+// writeState replaces a state file in one step: a crash leaves the old one or the new one.
+func writeState(path string, state any) error {
+	data, err := json.MarshalIndent(state, "", "  ")
+	if err == nil {
+		err = renameio.WriteFile(path, append(data, '\n'), 0o600, renameio.WithTempDir(filepath.Dir(path)))
+	}
+	if err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	return nil
+}
