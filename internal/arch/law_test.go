@@ -54,13 +54,14 @@ var importLaw = []rule{
 	{"lab/...", append([]string{"api", "config", "engineconf", "logkey", "lab/..."}, contract...)},
 	{"bench", append([]string{"config", "engineconf", "lab", "lab/...", "bench/..."}, contract...)},
 	{"bench/...", nil},
+	{"guard", []string{"model"}},
 	{"logkey", nil},
 	{"arch", nil},
 	{"deps", nil},
 }
 
 var (
-	purePaths = slices.Concat([]string{"model", "step", "claim", "liveness"}, roles, parts)
+	purePaths = slices.Concat([]string{"model", "step", "claim", "liveness", "guard"}, roles, parts)
 
 	bannedNames = []string{"common", "util", "utils", "helpers", "types", "core", "manager", "base", "misc"}
 

@@ -90,6 +90,16 @@ func (d dialer) connect(ctx context.Context) (net.Conn, error) {
 	return conn, nil
 }
 
+// Speaks reports by nil that a routing daemon is at work at a neighbour's address: it takes a connection and begins to talk. Nothing is
+// said to it.
+func Speaks(ctx context.Context, n Neighbor) error {
+	conn, err := dialer{to: n}.connect(ctx)
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
 // control sets what must be set before the SYN leaves.
 func (d dialer) control(_, _ string, c syscall.RawConn) error {
 	var failed error
