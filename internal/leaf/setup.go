@@ -100,6 +100,7 @@ func (m *Machine) setupDownlink(d *downlink) {
 	m.sysctl(conf+"send_redirects", "0", "hosts reach each other through the leaf")
 	m.setupAnswering(d)
 	m.sysctl(conf+"arp_filter", "0", "the kernel answers on every downlink")
+	m.sysctl(conf+"ignore_routes_with_linkdown", "1", "the kernel skips a dead port by itself: its hosts may be behind the other leaf")
 	m.sysctl(conf+"proxy_arp", "0", "the kernel's would answer a host's own announcement")
 }
 
