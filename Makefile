@@ -8,7 +8,7 @@ GO       ?= go
 FUZZTIME ?= 20s
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT     := bin/golangci-lint
-PACKAGES := frr bird2 chromium tcpdump
+PACKAGES := frr bird2 chromium tcpdump iproute2
 BOND_PACKAGES := qemu-system-x86 busybox-static
 
 .PHONY: check test build bench fuzz vuln format vet lint unit root deps deps-bond test-bond clean

@@ -37,7 +37,7 @@ func TestCompletion_Bash_OffersWhatMayFollow(t *testing.T) {
 		{"sh", "show"},
 		{"show ", "ports hosts linkage mapping sessions failovers events --help --json --follow --socket"},
 		{"show ma", "mapping"},
-		{"config ", "reference frr bird --help"},
+		{"config ", "reference frr bird systemd --help"},
 		{"config reference ", "leaf gateway server --help"},
 		{"show ports --j", "--json"},
 		{"run --c", "--config"},

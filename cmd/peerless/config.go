@@ -11,6 +11,7 @@ type configCmd struct {
 	Reference referenceCmd `cmd:"" help:"Print the reference config of a role: every key explained."`
 	FRR       frrCmd       `cmd:"" name:"frr" help:"Print the frr.conf that fits a leaf or gateway."`
 	BIRD      birdCmd      `cmd:"" name:"bird" help:"Print the bird.conf that fits a leaf or gateway."`
+	Systemd   systemdCmd   `cmd:"" name:"systemd" help:"Print the unit that runs a node's daemon, or a leaf's guard."`
 }
 
 type referenceCmd struct {

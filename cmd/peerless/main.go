@@ -31,6 +31,9 @@ type commands struct {
 	Check      checkCmd      `cmd:"" help:"Check a config file, and what this machine has for it."`
 	Show       showCmd       `cmd:"" help:"Show what a running daemon knows."`
 	Why        whyCmd        `cmd:"" help:"Show all that a daemon knows of one host or port, and how it came to be so."`
+	Stop       stopCmd       `cmd:"" help:"End a daemon. The kernel goes on forwarding, and the gateway keeps the routes for the restart time."`
+	Guard      guardCmd      `cmd:"" help:"Watch a leaf's daemon from beside it; close the downlinks if it stays dead."`
+	Uninstall  uninstallCmd  `cmd:"" help:"Take everything of a node out of the kernel again. Its daemon must be stopped."`
 	Watch      watchCmd      `cmd:"" help:"Watch a daemon: a table drawn anew as things change."`
 	Drain      drainCmd      `cmd:"" help:"Move everything away from a leaf for planned maintenance, then close its server ports."`
 	Undrain    undrainCmd    `cmd:"" help:"Take a drained leaf back into use."`

@@ -43,7 +43,13 @@ func (c *runCmd) Run(a *app) error {
 		return err
 	}
 	defer n.close(log)
-	return n.run(a.ctx, common, log)
+	if err := n.run(a.ctx, common, log); err != nil {
+		return err
+	}
+	if err := life.stopped(); err != nil {
+		return fmt.Errorf("note the orderly end: %w", err)
+	}
+	return nil
 }
 
 // node is a role's machine with its drivers.
@@ -69,12 +75,14 @@ func (n *node) run(ctx context.Context, c *config.Common, log *slog.Logger) erro
 	if err != nil {
 		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
 	server, err := api.Listen(api.Options{
 		Socket: c.API.Socket, Mode: os.FileMode(c.API.Mode), Group: c.API.Group,
 		Status: api.Status{
 			Name: c.Name, Role: c.Role, Version: versionText(), PID: os.Getpid(), StartedMs: time.Now().UnixMilli(),
 		},
-		Source: eng, Journal: eng.Journal(),
+		Source: eng, Journal: eng.Journal(), Stop: cancel,
 	})
 	if err != nil {
 		return err

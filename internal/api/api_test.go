@@ -68,7 +68,7 @@ func serving(t *testing.T, change func(*Options)) Options {
 	t.Helper()
 	o := Options{
 		Socket: filepath.Join(t.TempDir(), "A.sock"), Mode: 0o660, Status: Status{Name: "A", Role: "leaf", PID: 7},
-		Source: fake{view: leafView()}, Journal: journal(),
+		Source: fake{view: leafView()}, Journal: journal(), Stop: func() {},
 	}
 	if change != nil {
 		change(&o)
@@ -131,6 +131,8 @@ func TestServer_Answers(t *testing.T) {
 		{"why of nothing", "GET", "/v1/why", 400, `subject is missing`},
 		{"unknown path", "GET", "/v2/ports", 404, `{"error":"no such path: /v2/ports"}`},
 		{"write", "POST", "/v1/ports", 405, `{"error":"POST is not allowed on /v1/ports"}`},
+		{"stop is an order", "GET", "/v1/stop", 405, `{"error":"GET is not allowed on /v1/stop"}`},
+		{"stop", "POST", "/v1/stop", 200, `"pid":7`},
 		{"bad instant", "GET", "/v1/events?since_ns=now", 400, `since_ns=\"now\" is not a number of nanoseconds`},
 		{"bad follow", "GET", "/v1/events?follow=yes", 400, `follow takes 0 or 1`},
 		{"head", "HEAD", "/v1/ports", 200, ""},

@@ -1,7 +1,7 @@
 // Package api serves what a daemon knows over HTTP on a unix socket, and asks for it on the other side.
 //
 // It decides who may ask (the socket's mode and group) and in which form the answer comes. A question (GET) never changes
-// anything; an order (POST) is given to the machine, which takes or refuses it. It never touches the network itself.
+// anything; an order (POST) is given to the machine, which takes or refuses it, or ends the daemon. It never touches the network itself.
 package api
 
 import (
@@ -49,6 +49,7 @@ type Options struct {
 	Status  Status
 	Source  Source
 	Journal Journal
+	Stop    func() // ends the daemon
 }
 
 // Server is one daemon's api. Listen makes it, Serve runs it.
@@ -115,6 +116,7 @@ func (o Options) handler() http.Handler {
 	orders := map[string]endpoint{
 		"/v1/drain":   o.order(step.OrderDrain),
 		"/v1/undrain": o.order(step.OrderUndrain),
+		"/v1/stop":    o.stop,
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		question, asks := endpoints[r.URL.Path]
@@ -145,6 +147,12 @@ func (o Options) handler() http.Handler {
 			reply(w, http.StatusOK, answer)
 		}
 	})
+}
+
+// stop ends the daemon. What is asked already is still answered.
+func (o Options) stop(http.ResponseWriter, *http.Request) (any, error) {
+	o.Stop()
+	return o.Status, nil
 }
 
 func allowed(asks, orders bool) string {

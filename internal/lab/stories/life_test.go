@@ -28,13 +28,18 @@ type traffic struct {
 	wg    sync.WaitGroup
 }
 
-func (s *stand) traffic() *traffic {
+func (s *stand) traffic() *traffic { return newTraffic(s) }
+
+// Fatal ends the test.
+func (s *stand) Fatal(args ...any) { s.t.Helper(); s.t.Fatal(args...) }
+
+func newTraffic(s place) *traffic {
 	t := &traffic{stop: make(chan struct{})}
 	for i := byte(1); i <= 4; i++ {
 		node := fmt.Sprintf("C%d", i)
-		t.flows = append(t.flows, s.flow("G", outside, node, server(i), 9001), s.flow(node, server(i), "G", outside, 9100+uint16(i)))
+		t.flows = append(t.flows, newFlow(s, "G", outside, node, server(i), 9001), newFlow(s, node, server(i), "G", outside, 9100+uint16(i)))
 	}
-	t.flows = append(t.flows, s.flow("C1", server(1), "C3", server(3), 9002), s.flow("C1", server(1), "C2", server(2), 9002))
+	t.flows = append(t.flows, newFlow(s, "C1", server(1), "C3", server(3), 9002), newFlow(s, "C1", server(1), "C2", server(2), 9002))
 	for _, f := range t.flows {
 		f.run(&t.wg, t.stop)
 	}
@@ -163,7 +168,12 @@ func TestEveryDaemon_KilledStoppedOrFrozen_LosesNothing(t *testing.T) {
 			do   func()
 		}{
 			{"killed", func() { s.signal(node, syscall.SIGKILL); s.start(node) }},
-			{"stopped for 1 s", func() { s.signal(node, syscall.SIGTERM); time.Sleep(time.Second); s.start(node) }},
+			{"stopped for 1 s", func() {
+				s.peerless("stop", "--socket", socket(node))
+				time.Sleep(time.Second)
+				s.start(node)
+			}},
+			{"restarted", func() { s.signal(node, syscall.SIGTERM); s.start(node) }},
 			{"frozen for 2 s", func() {
 				pid := s.pid(node)
 				s.signal(node, syscall.SIGSTOP)

@@ -28,7 +28,13 @@ type flow struct {
 	sent, received atomic.Int64
 }
 
-func (s *stand) flow(from string, src netip.Addr, to string, dst netip.Addr, port uint16) *flow {
+// place is where nodes are.
+type place interface {
+	in(node string, f func() error)
+	Fatal(args ...any)
+}
+
+func newFlow(s place, from string, src netip.Addr, to string, dst netip.Addr, port uint16) *flow {
 	f := &flow{name: from + " to " + to}
 	s.in(to, func() (err error) {
 		f.receive, err = net.ListenUDP("udp4", net.UDPAddrFromAddrPort(netip.AddrPortFrom(dst, port)))
@@ -43,7 +49,7 @@ func (s *stand) flow(from string, src netip.Addr, to string, dst netip.Addr, por
 		err = raw.Control(func(fd uintptr) { _ = unix.SetsockoptInt(int(fd), unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, 8<<20) })
 	}
 	if err != nil {
-		s.t.Fatal(err)
+		s.Fatal(err)
 	}
 	return f
 }
@@ -107,8 +113,8 @@ func (s *stand) pid(node string) int {
 // start runs a node's daemon again, as its supervisor would; it ends with the test.
 func (s *stand) start(node string) {
 	s.t.Helper()
-	cmd := exec.Command(s.binary, "run", "--config", "/run/peerless-lab/"+topology+"/"+node+".yaml")
-	log, err := os.OpenFile("/run/peerless-lab/"+topology+"/log/"+node+".again.log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
+	cmd := exec.Command(s.binary, "run", "--config", "/run/peerless-lab/"+fig7+"/"+node+".yaml")
+	log, err := os.OpenFile("/run/peerless-lab/"+fig7+"/log/"+node+".again.log", os.O_CREATE|os.O_WRONLY|os.O_APPEND, 0o600)
 	if err != nil {
 		s.t.Fatal(err)
 	}

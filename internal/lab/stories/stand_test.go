@@ -21,7 +21,7 @@ import (
 	"peerless/internal/step"
 )
 
-const topology = "fig7"
+const fig7 = "fig7"
 
 // stand is a fig7 that stands for the time of one test.
 type stand struct {
@@ -43,7 +43,8 @@ func TestMain(m *testing.M) {
 	os.Exit(code)
 }
 
-func standing(t *testing.T) *stand {
+// needLab skips where no lab can be built, and builds the binary.
+func needLab(t *testing.T) {
 	t.Helper()
 	if testing.Short() {
 		t.Skip("builds a lab")
@@ -68,13 +69,18 @@ func standing(t *testing.T) *stand {
 	if built.err != nil {
 		t.Fatal(built.err)
 	}
+}
+
+func standing(t *testing.T) *stand {
+	t.Helper()
+	needLab(t)
 	s := &stand{t: t, binary: built.path}
-	s.peerless("lab", "up", topology)
+	s.peerless("lab", "up", fig7)
 	t.Cleanup(func() {
 		if t.Failed() {
 			s.logs()
 		}
-		s.peerless("lab", "down", topology)
+		s.peerless("lab", "down", fig7)
 	})
 	s.until("every server is with its primary leaf", s.normal)
 	return s
@@ -82,7 +88,7 @@ func standing(t *testing.T) *stand {
 
 // logs copies the end of each daemon's log into the test's output.
 func (s *stand) logs() {
-	paths, _ := filepath.Glob("/run/peerless-lab/" + topology + "/log/*")
+	paths, _ := filepath.Glob("/run/peerless-lab/" + fig7 + "/log/*")
 	for _, p := range paths {
 		data, _ := os.ReadFile(p)
 		s.t.Logf("%s:\n%s", filepath.Base(p), data[max(0, len(data)-3000):])
@@ -102,7 +108,7 @@ func (s *stand) peerless(args ...string) []byte {
 	return out
 }
 
-func socket(node string) string { return "/run/peerless-lab/" + topology + "/" + node + ".sock" }
+func socket(node string) string { return "/run/peerless-lab/" + fig7 + "/" + node + ".sock" }
 
 // show asks a node by the command line.
 func show[T any](s *stand, node, what string) []T {
@@ -116,7 +122,7 @@ func show[T any](s *stand, node, what string) []T {
 
 func (s *stand) fault(name string) {
 	s.t.Helper()
-	s.peerless("lab", "fault", topology, name)
+	s.peerless("lab", "fault", fig7, name)
 }
 
 // until waits for a condition of the whole; what it returns is why not yet.
@@ -152,7 +158,7 @@ func (s *stand) normal() string {
 	return ""
 }
 
-func space(node string) string { return "peerless-" + topology + "-" + node }
+func space(node string) string { return "peerless-" + fig7 + "-" + node }
 
 // in runs f inside a node's namespace.
 func (s *stand) in(node string, f func() error) {
