@@ -2,6 +2,7 @@ package gateway
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -127,5 +128,27 @@ func TestView_IsSortedAndSharesNothing(t *testing.T) {
 				t.Error("the view shares memory with the machine")
 			}
 		}
+	}
+}
+
+// A dump that finds a host in the wrong table only: the wrong route goes when the right one is in the kernel, not before.
+func TestGateway_LostMessages_WrongRouteServesUntilTheRightOneIsThere(t *testing.T) {
+	k := begun(fig7())
+	right := step.Route{Table: testBase + 1, Prefix: step.HostPrefix(c(1)), NextHop: step.NextHop{Dev: "to-A", Via: addrA}}
+	wrong := step.Route{Table: testBase + 2, Prefix: right.Prefix, NextHop: step.NextHop{Dev: "to-B", Via: addrB}}
+	delete(k.routes, right.Key())
+	k.routes[wrong.Key()] = wrong
+	ev := k.snapshot("netlink overflow", up("to-A"), up("to-B"))
+	k.hold = true
+	k.step(ev)
+	i := slices.IndexFunc(k.pending, func(w step.Want) bool { return w.Key() == wrong.Key() })
+	if i < 0 || !k.pending[i].Absent || k.pending[i].After != right.Key() {
+		t.Fatalf("pending: %v", k.pending)
+	}
+	k.hold = false
+	k.apply()
+	k.wantLookup(t, c(1), "to-A")
+	if _, left := k.routes[wrong.Key()]; left {
+		t.Error("the wrong route stays")
 	}
 }

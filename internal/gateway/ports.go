@@ -174,8 +174,13 @@ func (m *Machine) peerPort(st step.PortState) {
 	if st.Up() == old.Up() && old.Index == st.Index {
 		return
 	}
+	why := "link to the other gateway: " + upOr(st)
 	for _, r := range m.lastResort() {
-		m.emit(step.Want{Object: r, Absent: !st.Up(), Urgent: !st.Up(), Why: "link to the other gateway: " + upOr(st)})
+		if st.Up() {
+			m.detour(r, why)
+		} else {
+			m.emit(step.Want{Object: r, Absent: true, Urgent: true, Why: why})
+		}
 	}
 }
 

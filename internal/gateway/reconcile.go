@@ -36,6 +36,7 @@ func (m *Machine) compareRules(have []step.Rule, present map[step.Key]bool, firs
 // compareRoutes holds a later snapshot against what was asked for.
 func (m *Machine) compareRoutes(routes []step.RouteState) {
 	standing := map[step.Key]bool{}
+	var extra []step.Route
 	for _, r := range routes {
 		if !m.ourTable(r) {
 			continue
@@ -45,16 +46,17 @@ func (m *Machine) compareRoutes(routes []step.RouteState) {
 			continue
 		}
 		if !m.expected(r.Route) {
-			m.absent(r.Route, "bears our mark but ought not to be there")
+			extra = append(extra, r.Route)
 		}
 	}
-	wanted := m.standingRoutes()
-	if m.peer.Up() {
-		wanted = append(wanted, m.lastResort()...)
-	}
-	for _, r := range wanted {
+	for _, r := range m.standingRoutes() {
 		if !standing[r.Key()] {
 			m.want(r, "missing in the kernel")
+		}
+	}
+	for _, r := range m.lastResort() {
+		if m.peer.Up() && !standing[r.Key()] {
+			m.detour(r, "missing in the kernel")
 		}
 	}
 	for _, h := range m.table.Hosts() {
@@ -66,6 +68,28 @@ func (m *Machine) compareRoutes(routes []step.RouteState) {
 		}
 		h.Seen = 0
 	}
+	for _, r := range extra {
+		if after, unwanted := m.surplus(r); unwanted {
+			m.emit(step.Want{Object: r, Absent: true, After: after, Why: "bears our mark but ought not to be there"})
+		}
+	}
+}
+
+// surplus reports whether a route is to be deleted, and not replaced by one that was just asked for, and after which other one: until
+// the host's proper route is in the kernel, a wrong one is better than none (replace-no-gap).
+func (m *Machine) surplus(r step.Route) (after step.Key, unwanted bool) {
+	h := m.table.Host(r.Prefix.Addr())
+	if h == nil || !r.Prefix.IsSingleIP() {
+		return step.Key{}, true
+	}
+	if h.Backup != mapping.None && m.backupRoute(h, m.leaves[h.Backup]).Key() == r.Key() {
+		return step.Key{}, false
+	}
+	if h.Primary == mapping.None {
+		return step.Key{}, true
+	}
+	after = m.primaryRoute(h, m.leaves[h.Primary]).Key()
+	return after, after != r.Key()
 }
 
 // expected reports whether a route is as asked for, and marks its host. One with the right key but another way out is
@@ -99,9 +123,15 @@ func (m *Machine) onRoute(r step.RouteState) {
 	if r.Present || !r.Ours || !m.ready || r.Table <= m.cfg.TableBase || table > tableK {
 		return
 	}
-	for _, s := range append(m.standingRoutes(), m.lastResort()...) {
-		if s.Key() == r.Key() && (s.Blackhole || m.peer.Up()) {
+	for _, s := range m.standingRoutes() {
+		if s.Key() == r.Key() {
 			m.want(s, "somebody deleted it")
+			return
+		}
+	}
+	for _, s := range m.lastResort() {
+		if s.Key() == r.Key() && m.peer.Up() {
+			m.detour(s, "somebody deleted it")
 			return
 		}
 	}

@@ -47,11 +47,16 @@ func (m *Machine) standingRules() []step.Rule {
 		if m.cfg.Peer == nil {
 			continue
 		}
-		stop := rule(prioFromPeerStop, m.cfg.Peer.Port, s, 0)
-		stop.Blackhole = true
-		rules = append(rules, rule(prioF, "", s, m.cfg.TableBase+tableF), rule(prioFromPeerK, m.cfg.Peer.Port, s, m.cfg.TableBase+tableK), stop)
+		rules = append(rules, rule(prioF, "", s, m.cfg.TableBase+tableF), rule(prioFromPeerK, m.cfg.Peer.Port, s, m.cfg.TableBase+tableK), m.stopRule(s))
 	}
 	return rules
+}
+
+// stopRule drops what came from the other gateway before it can look into F.
+func (m *Machine) stopRule(s netip.Prefix) step.Rule {
+	r := rule(prioFromPeerStop, m.cfg.Peer.Port, s, 0)
+	r.Blackhole = true
+	return r
 }
 
 func rule(priority uint32, iif model.Port, to netip.Prefix, table uint32) step.Rule {
@@ -105,6 +110,12 @@ func (m *Machine) setup() {
 	if m.cfg.Default {
 		m.want(step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, "leaves send everything else to this gateway")
 	}
+}
+
+// detour asks for a route of last resort. It waits for the rule that keeps what comes from the other gateway out of it
+// (no-gateway-loop).
+func (m *Machine) detour(r step.Route, why string) {
+	m.emit(step.Want{Object: r, After: m.stopRule(r.Prefix).Key(), Why: why})
 }
 
 // pin binds a host of the config to its two leaves.
