@@ -29,7 +29,10 @@ func (t *Table) Hear(now time.Duration, port model.Port, addr netip.Addr, mac mo
 		return t.out
 	}
 	old := t.holder[addr]
-	e = t.ensure(p, addr)
+	if e == nil {
+		t.makeRoom(p)
+		e = t.ensure(p, addr)
+	}
 	if !e.State.Installed() && !e.Static {
 		e.Source = FromARP
 	}
@@ -158,8 +161,8 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	e := t.entries[place{p.name, addr}]
 	switch {
 	case e == nil:
-		if len(p.list)-p.held >= p.max {
-			return // a flood of hints must not cost memory
+		if !t.makeRoom(p) {
+			return
 		}
 		e = t.ensure(p, addr)
 		e.Source = from
@@ -180,6 +183,28 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	if !p.serving {
 		t.rest(now, e)
 	}
+}
+
+// makeRoom bounds what a port remembers beside its installed hosts: a flood of addresses must not cost memory, and must not keep
+// out for long whoever really speaks there. What never spoke itself goes first, the oldest of it.
+func (t *Table) makeRoom(p *portTable) bool {
+	if len(p.list)-p.held < p.max {
+		return true
+	}
+	var victim *entry
+	for _, e := range p.list {
+		if e.State != Target || e.Static {
+			continue
+		}
+		silent := e.Heard == 0
+		if victim == nil || silent && victim.Heard > 0 || silent == (victim.Heard == 0) && e.Since < victim.Since {
+			victim = e
+		}
+	}
+	if victim != nil {
+		t.apply(victim.Since, victim, Expired, "") // the moment does not matter: it is forgotten
+	}
+	return victim != nil
 }
 
 // patience is how long after a probe another hint of the same address is ignored. Data is no lesser sign than ARP: a host that

@@ -335,6 +335,27 @@ func TestTable_Memory_EndsAndIsBounded(t *testing.T) {
 	}
 }
 
+func TestTable_FloodOfAddresses_KeepsNobodyOut(t *testing.T) {
+	tb := serving(4)
+	for i := range 200 { // announced, so installed as far as there is room, then silent
+		at := time.Duration(i) * 500 * time.Millisecond
+		tb.Hear(at, "A1", addr(1000+i), mac(1000+i), true)
+		run(tb, at, at+500*time.Millisecond, func(time.Duration, Change) {})
+		if n := len(tb.Hosts("A1")); n > 2*4 {
+			t.Fatalf("%d addresses kept after %d", n, i)
+		}
+	}
+	for i := range 100 {
+		tb.Hint(110*sec, "A1", addr(2000+i), mac(2000+i), FromARP)
+	}
+	run(tb, 110*sec, 115*sec, func(time.Duration, Change) {})
+	asked := slices.ContainsFunc(tb.Hint(115*sec, "A1", addr(1), mac(1), FromData), func(c Change) bool { return c.Host.Addr == addr(1) })
+	run(tb, 115*sec, 116*sec, func(_ time.Duration, c Change) { asked = asked || c.Do == Ask && c.Host.Addr == addr(1) })
+	if !asked {
+		t.Fatal("who speaks there is never asked")
+	}
+}
+
 func TestTable_Refresh_AllocatesNothing(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(1), mac(1), false)
