@@ -366,3 +366,21 @@ func TestLeaf_Refresh_AllocatesAlmostNothing(t *testing.T) {
 		t.Fatalf("%v allocations", n)
 	}
 }
+
+func TestLeaf_Restart_WhatAnEarlierLifeClosed_WaitsUntilTheLeafCanForward(t *testing.T) {
+	w := newWorld(t, small())
+	held := w.ports["A2"]
+	held.AdminUp, held.Carrier, held.Ours = false, false, true
+	w.ports["A2"] = held
+	s := w.snapshot() // the default route is still there; the gateway's neighbour entry is not
+	s.Routes = []step.RouteState{{Route: step.Route{Table: 254, Prefix: anywhere, Metric: 20, NextHop: step.NextHop{Dev: "A0", Via: upper}},
+		Present: true, Ours: true, Protocol: 201}}
+	w.deaf = true
+	w.do(step.Started{})
+	if got := lines(w.do(s), "port A2 open"); len(got) != 0 {
+		t.Fatalf("opens before the gateway is resolved: %v", got)
+	}
+	if got := lines(w.do(step.NeighborChanged{NeighborState: resolved(w.m.cfg.Uplinks[0])}), "want port A2 open"); len(got) != 1 {
+		t.Fatalf("does not open when it is: %v", w.last)
+	}
+}

@@ -217,10 +217,11 @@ func (m *Machine) hostsOf(g *group) int {
 
 // awaitReady opens a waiting group when the leaf can forward and the delay is over, and keeps its timer.
 func (m *Machine) awaitReady(now model.Instant, g *group) {
-	usable, ready, told := g.count()
-	need := max(1, g.MinUplinks)
-	hard := usable >= need && ready >= need && m.hasDefault()
-	due, waiting := g.Ready(now.Mono, hard, told >= need)
+	hard, told := m.canForward(g)
+	due, waiting := g.Ready(now.Mono, hard, told)
+	if g.State == linkage.Opening && hard && !g.armed {
+		m.openNext(now, g)
+	}
 	if g.State != linkage.Waiting {
 		return
 	}
@@ -237,6 +238,14 @@ func (m *Machine) awaitReady(now model.Instant, g *group) {
 		g.why = "waits for End-of-RIB or the end of the opening delay"
 		m.armOpen(g, due)
 	}
+}
+
+// canForward reports whether the hard conditions of opening hold for a group: uplinks usable, default route in the kernel, the
+// gateways' neighbour entries resolved; and whether the gateways have told all they have.
+func (m *Machine) canForward(g *group) (hard, allTold bool) {
+	usable, ready, told := g.count()
+	need := max(1, g.MinUplinks)
+	return usable >= need && ready >= need && m.hasDefault(), told >= need
 }
 
 // hasDefault reports whether the kernel holds the default route.
@@ -275,9 +284,12 @@ func (m *Machine) onOpenTimer(now model.Instant, g *group) {
 }
 
 // openNext opens the next downlink that is ours to open; the rest follow, staggered, so that servers do not all come at once.
+// After a start that found the leaf forwarding, what an earlier life closed waits until that is certain
+// (open-only-when-forwarding).
 func (m *Machine) openNext(now model.Instant, g *group) {
 	left := 0
 	opened := false
+	ready, _ := m.canForward(g)
 	for _, d := range g.downs {
 		if d.left != "" {
 			continue
@@ -285,16 +297,18 @@ func (m *Machine) openNext(now model.Instant, g *group) {
 		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {
 			continue
 		}
-		if opened && m.cfg.OpenStagger > 0 {
+		if !ready || opened && m.cfg.OpenStagger > 0 {
 			left++
 			continue
 		}
 		opened = true
 		m.gate(now, d, linkage.Open)
 	}
-	if left > 0 {
+	switch {
+	case left > 0 && ready:
 		m.armOpen(g, now.Mono+m.cfg.OpenStagger)
-	} else {
+	case left > 0: // settle comes back here when the leaf can forward
+	default:
 		g.Step(linkage.Done)
 		g.reason = claim.ReasonReady
 		g.since = now.Mono
@@ -344,5 +358,5 @@ func (m *Machine) askDefault(cause step.Cause, why string) {
 	if len(r.More) == 0 {
 		r.More = nil
 	}
-	m.want(step.Want{Object: r, Why: why, Cause: cause})
+	m.want(step.Want{Object: r, After: m.lastRule(), Why: why, Cause: cause})
 }

@@ -47,13 +47,25 @@ func (m *Machine) setupGlobal() {
 	m.sysctl("net/ipv4/ip_forward", "1", "a leaf routes")
 	m.sysctl("net/ipv4/conf/all/rp_filter", "0", "replies may leave by another port")
 	m.sysctl("net/ipv4/conf/all/send_redirects", "0", "hosts reach each other through the leaf")
+	var before step.Key
 	for _, r := range m.wantedRules() {
 		why := "what came down never goes up again"
 		if r.Priority < firstRule {
 			why = "hosts are forwarded by a table of their own"
 		}
-		m.want(step.Want{Object: r, Why: why})
+		m.want(step.Want{Object: r, After: before, Why: why})
+		before = r.Key()
 	}
+}
+
+// lastRule is the rule that is put in place when all others are: the default route waits for it, so that nothing can go up before
+// what came down cannot (no-return-up).
+func (m *Machine) lastRule() step.Key {
+	rules := m.wantedRules()
+	if len(rules) == 0 {
+		return step.Key{}
+	}
+	return rules[len(rules)-1].Key()
 }
 
 // wantedRules: traffic that enters by an uplink for a served subnet finds a local host or is dropped without a word; an ICMP

@@ -23,6 +23,7 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 		st.Port = p
 		return st
 	}
+	m.setupGlobal()
 	m.readAddresses(s.Addresses)
 	m.kernel = m.kernel[:0]
 	for _, r := range s.Routes {
@@ -65,7 +66,6 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 
 // setupAll asks for everything that is not a host's.
 func (m *Machine) setupAll(now model.Instant, first bool) {
-	m.setupGlobal()
 	for _, u := range m.ups {
 		if !u.state.Present {
 			continue
