@@ -165,7 +165,11 @@ func TestLeaf_Drain_NothingElseEndsIt(t *testing.T) {
 				*s = step.PortState{Port: "A2", Index: 99, Present: true, AdminUp: true, Carrier: true, MAC: vmac}
 			})
 		}},
-		{"netlink lost messages", func(w *world) { w.do(w.snapshot()) }},
+		{"netlink lost messages", func(w *world) {
+			s := w.snapshot()
+			s.Neighbors = []step.NeighborState{resolved(u)}
+			w.do(s)
+		}},
 		{"the order is repeated", func(w *world) { w.do(order(step.OrderDrain)) }},
 	}
 	for _, h := range happenings {
