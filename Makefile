@@ -3,15 +3,17 @@
 # make test-bond  real kernel bonds and VLAN ports, in a virtual machine with Debian's kernel; about three minutes
 # make build   the static binary, bin/peerless
 # make bench   failover beside the floor and other engines, small; about three minutes, needs root
+# make sim     the simulator through SEEDS seeds (2000), and every mutant of the machines; a few minutes
 # make fuzz    every fuzz target, FUZZTIME each
 GO       ?= go
 FUZZTIME ?= 20s
+SEEDS    ?= 2000
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT     := bin/golangci-lint
 PACKAGES := frr bird2 chromium tcpdump iproute2
 BOND_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: check test build bench fuzz vuln format vet lint unit root deps deps-bond test-bond clean
+.PHONY: check test build bench sim fuzz vuln format vet lint unit root deps deps-bond test-bond clean
 
 check: format vet lint unit
 
@@ -65,6 +67,9 @@ test-bond: deps-bond
 # Bounded; docs/measurements.md has the commands of the long ones.
 bench: build
 	bin/peerless bench failover --hosts 1,1000 --runs 3 --join bin/failover.json --svg bin/failover.svg
+
+sim: build
+	bin/peerless sim --seeds $(SEEDS)
 
 fuzz:
 	@set -e; $(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \

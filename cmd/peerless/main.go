@@ -39,6 +39,7 @@ type commands struct {
 	Undrain    undrainCmd    `cmd:"" help:"Take a drained leaf back into use."`
 	Lab        labCmd        `cmd:"" help:"Build test networks in namespaces, break them and measure. Needs root."`
 	Bench      benchCmd      `cmd:"" help:"Measure failover beside the floor and other engines, and what many hosts cost. Needs root."`
+	Sim        simCmd        `cmd:"" help:"Run the machines in a simulated world full of faults, and check the invariants at every step."`
 	Config     configCmd     `cmd:"" help:"Configuration help."`
 	Version    versionCmd    `cmd:"" help:"Print the version."`
 	Completion completionCmd `cmd:"" help:"Print a completion script for a shell."`
