@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"peerless/internal/api"
+	"peerless/internal/config"
 )
 
 type stopCmd struct {
@@ -51,7 +52,11 @@ func (c *stopCmd) print(a *app, s api.Status) error {
 	if c.JSON {
 		return printJSON(a.out, s)
 	}
-	if _, err := fmt.Fprintf(a.out, "%s (%s, process %d) stopped; the kernel goes on forwarding\n", s.Name, s.Role, s.PID); err != nil {
+	until := ""
+	if s.Role == config.RoleLeaf {
+		until = ", and the gateway sends here for the graceful-restart time"
+	}
+	if _, err := fmt.Fprintf(a.out, "%s (%s, process %d) stopped; the kernel goes on forwarding%s\n", s.Name, s.Role, s.PID, until); err != nil {
 		return fmt.Errorf("print: %w", err)
 	}
 	return nil
