@@ -39,6 +39,7 @@ var importLaw = []rule{
 	{"gateway", append([]string{"gateway/..."}, pureBase...)},
 	{"server", append([]string{"server/..."}, pureBase...)},
 	{"engine", contract},
+	{"driver/bfd", append([]string{"driver/bfd/..."}, contract...)},
 	{"driver/...", contract},
 	{"config", slices.Concat(pureBase, roles, parts)},
 	{"engineconf", []string{"model", "config"}},
@@ -61,7 +62,7 @@ var importLaw = []rule{
 }
 
 var (
-	purePaths = slices.Concat([]string{"model", "step", "claim", "liveness", "guard"}, roles, parts)
+	purePaths = slices.Concat([]string{"model", "step", "claim", "liveness", "guard", "driver/bfd/session"}, roles, parts)
 
 	bannedNames = []string{"common", "util", "utils", "helpers", "types", "core", "manager", "base", "misc"}
 

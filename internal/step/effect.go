@@ -53,6 +53,7 @@ const (
 	KindListen
 	KindAdvertisement
 	KindMemo
+	KindBFDSession
 )
 
 // Key identifies an object. Unused fields are zero.
@@ -173,6 +174,15 @@ type Advertisement struct {
 	HasMED   bool
 	NoExport bool // RFC 1997 NO_EXPORT
 	Large    []model.LargeCommunity
+}
+
+// BFDSession is bidirectional forwarding detection with a neighbour on a port (RFC 5880, asynchronous; RFC 5881, single hop). Interval
+// is what we want to send and are able to receive; the neighbour may ask for less.
+type BFDSession struct {
+	Port       model.Port
+	Peer       netip.Addr
+	Interval   time.Duration
+	Multiplier int
 }
 
 // SendARP sends one ARP packet at once. It is an Emit: fired once, never retried.
@@ -300,3 +310,8 @@ func (o Advertisement) Key() Key { return Key{Kind: KindAdvertisement, Prefix: o
 
 // Key gives the identity of the object.
 func (o Memo) Key() Key { return Key{Kind: KindMemo, Name: o.Name} }
+
+// Key gives the identity of the object.
+func (o BFDSession) Key() Key {
+	return Key{Kind: KindBFDSession, Port: o.Port, Prefix: HostPrefix(o.Peer)}
+}

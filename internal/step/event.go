@@ -146,6 +146,17 @@ type SessionChanged struct {
 	Detail   string
 }
 
+// BFDChanged tells that a wanted BFDSession came up or went down, or runs at another pace. A session that never came up is never told
+// of. Down is soft evidence: the neighbour's daemon may be gone while its kernel still forwards.
+type BFDChanged struct {
+	Port   model.Port
+	Peer   netip.Addr
+	Up     bool
+	Admin  bool          // the neighbour turned it off on purpose: no evidence of anything
+	Diag   string        // why it is down, in the words of RFC 5880 section 4.1
+	Detect time.Duration // while up: it goes down when the neighbour is not heard for so long
+}
+
 // PathsChanged carries the routes of one received UPDATE (or several, coalesced, in order): every path heard from the
 // peer, before any best-path choice. A repeat of a known path is told again.
 type PathsChanged struct {
@@ -230,6 +241,7 @@ func (ARPSeen) event()         {}
 func (RARPSeen) event()        {}
 func (DataSeen) event()        {}
 func (SessionChanged) event()  {}
+func (BFDChanged) event()      {}
 func (PathsChanged) event()    {}
 func (EndOfRIB) event()        {}
 func (EngineState) event()     {}

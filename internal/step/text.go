@@ -81,6 +81,16 @@ func (e SessionChanged) String() string {
 	return fmt.Sprintf("session %s down: %s", e.Peer, e.Reason)
 }
 
+func (e BFDChanged) String() string {
+	switch {
+	case e.Up:
+		return fmt.Sprintf("bfd %s on %s up, detects in %s", e.Peer, e.Port, e.Detect)
+	case e.Admin:
+		return fmt.Sprintf("bfd %s on %s down: turned off by the neighbour", e.Peer, e.Port)
+	}
+	return fmt.Sprintf("bfd %s on %s down: %s", e.Peer, e.Port, e.Diag)
+}
+
 func (e PathsChanged) String() string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "paths from %s:", e.Peer)
@@ -144,7 +154,7 @@ func because(why string) string {
 // String names the kind.
 func (k Kind) String() string {
 	return [...]string{"none", "gate", "address", "hardware address", "sysctl", "route", "neighbour", "rule", "fdb",
-		"bridge port", "bond active", "listen", "advertisement", "memo"}[k]
+		"bridge port", "bond active", "listen", "advertisement", "memo", "bfd session"}[k]
 }
 
 // String gives the parts that are set.
@@ -264,6 +274,10 @@ func (o Advertisement) String() string {
 	return b.String() + word(o.NoExport, " no-export", "")
 }
 
+func (o BFDSession) String() string {
+	return fmt.Sprintf("bfd %s dev %s every %s x %d", o.Peer, o.Port, o.Interval, o.Multiplier)
+}
+
 func (e SendARP) String() string {
 	return fmt.Sprintf("send arp %s on %s to %s: %s is %s, target %s%s",
 		e.Op, e.Port, e.DstMAC, e.SenderIP, e.SenderMAC, e.TargetIP, because(e.Why))
@@ -294,7 +308,7 @@ func (e Disarm) String() string { return "disarm " + e.Timer.String() }
 func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 var _ = []Event{Started{}, Snapshot{}, PortChanged{}, AddressChanged{}, RouteChanged{}, NeighborChanged{}, ARPSeen{}, RARPSeen{},
-	Flooded{}, DataSeen{}, SessionChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
+	Flooded{}, DataSeen{}, SessionChanged{}, BFDChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
 var _ = []Effect{Want{}, SendARP{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
 var _ = []Object{Gate{}, Address{}, HardwareAddress{}, Sysctl{}, Route{}, Neighbor{}, Rule{}, FDB{}, BridgePort{}, BondActive{},
-	Listen{}, Advertisement{}, Memo{}}
+	Listen{}, Advertisement{}, Memo{}, BFDSession{}}

@@ -1,0 +1,229 @@
+package bfd
+
+import (
+	"context"
+	"net/netip"
+	"os"
+	"testing"
+	"time"
+	"unsafe"
+
+	"github.com/vishvananda/netlink"
+	"go.uber.org/goleak"
+	"golang.org/x/sys/unix"
+
+	"peerless/internal/lab/netns"
+	"peerless/internal/lab/topology"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+const (
+	testPrefix = "pl-test-bfd-"
+	patience   = 10 * time.Second // for what must come
+	ms         = time.Millisecond
+	port       = model.Port("p0")
+)
+
+// The two machines of a world, and their addresses.
+const (
+	near = iota
+	far
+)
+
+var (
+	names = [2]string{testPrefix + "near", testPrefix + "far"}
+	addrs = [2]netip.Addr{netip.MustParseAddr("10.9.0.1"), netip.MustParseAddr("10.9.0.2")}
+)
+
+// lack skips a test, or fails it where nothing may be missing.
+func lack(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
+// world is two machines with a cable between them.
+type world struct {
+	t   *testing.T
+	net *netns.Net
+	xdp [2]int // programs that drop what a machine receives
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	if testing.Short() {
+		t.Skip("short: waits for sessions in real time")
+	}
+	if os.Geteuid() != 0 {
+		lack(t, "needs root: network namespaces")
+	}
+	top := topology.Topology{Name: "cable", Links: []topology.Link{{A: topology.End{Node: names[near], Port: string(port)}, B: topology.End{Node: names[far], Port: string(port)}}}}
+	for i, n := range names {
+		top.Nodes = append(top.Nodes, topology.Node{Name: n, Role: topology.Host, Addresses: []topology.Address{
+			{Port: string(port), Prefix: netip.PrefixFrom(addrs[i], 30)}, {Port: "lo", Prefix: netip.PrefixFrom(netip.AddrFrom4([4]byte{10, 9, 9, byte(i + 1)}), 32)}}})
+	}
+	clean := func() {
+		for _, n := range names {
+			if err := netns.Delete(n); err != nil {
+				t.Error(err)
+			}
+		}
+	}
+	clean()
+	ignore := goleak.IgnoreCurrent()
+	t.Cleanup(func() { goleak.VerifyNone(t, ignore) })
+	t.Cleanup(clean)
+	n, err := netns.Build(top, func(node string) string { return node })
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(n.Close)
+	return &world{t: t, net: n}
+}
+
+// drop makes a machine lose everything that it receives, carrier and all else unharmed; or lets it hear again.
+func (w *world) drop(end int, on bool) {
+	w.t.Helper()
+	err := netns.Do(names[end], func() error {
+		l, err := netlink.LinkByName(string(port))
+		if err != nil {
+			return err
+		}
+		if !on {
+			return netlink.LinkSetXdpFd(l, -1)
+		}
+		if w.xdp[end] == 0 {
+			if w.xdp[end], err = dropEverything(); err != nil {
+				return err
+			}
+			w.t.Cleanup(func() { _ = unix.Close(w.xdp[end]) })
+		}
+		return netlink.LinkSetXdpFd(l, w.xdp[end])
+	})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// dropEverything loads the XDP program `return XDP_DROP`.
+func dropEverything() (int, error) {
+	program := [2]uint64{1<<32 | 0xb7, 0x95} // r0 = 1; exit
+	license := []byte("GPL\x00")
+	attr := struct {
+		kind, count       uint32
+		instructions, lic uint64
+		level, size       uint32
+		log               uint64
+		version, flags    uint32
+		name              [16]byte
+	}{kind: unix.BPF_PROG_TYPE_XDP, count: 2, instructions: uint64(uintptr(unsafe.Pointer(&program[0]))), lic: uint64(uintptr(unsafe.Pointer(&license[0])))}
+	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
+	if errno != 0 {
+		return 0, errno
+	}
+	return int(fd), nil
+}
+
+// heard is an event with the time at which it was posted.
+type heard struct {
+	step.BFDChanged
+	at time.Time
+}
+
+// end is a driver in one of the machines.
+type end struct {
+	w      *world
+	at     int
+	driver *Driver
+	events chan heard
+	stop   func()
+}
+
+func (w *world) start(at int) *end {
+	w.t.Helper()
+	d, err := New(Options{})
+	if err != nil {
+		w.t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	e := &end{w: w, at: at, driver: d, events: make(chan heard, 1000)}
+	done := make(chan error, 1)
+	go func() {
+		done <- d.Run(ctx, func(ev step.Event) { e.events <- heard{ev.(step.BFDChanged), time.Now()} })
+	}()
+	stopped := false
+	e.stop = func() {
+		if stopped {
+			return
+		}
+		stopped = true
+		cancel()
+		if err := <-done; err != nil {
+			w.t.Error(err)
+		}
+	}
+	w.t.Cleanup(e.stop)
+	return e
+}
+
+func (e *end) want(interval time.Duration, multiplier int) step.BFDSession {
+	return step.BFDSession{Port: port, Peer: addrs[1-e.at], Interval: interval, Multiplier: multiplier}
+}
+
+func (e *end) apply(w step.Want) error {
+	e.w.t.Helper()
+	var result error
+	if err := netns.Do(names[e.at], func() error { result = e.driver.Apply([]step.Want{w})[0]; return nil }); err != nil {
+		e.w.t.Fatal(err)
+	}
+	return result
+}
+
+func (e *end) ask(interval time.Duration, multiplier int) {
+	e.w.t.Helper()
+	if err := e.apply(step.Want{Object: e.want(interval, multiplier)}); err != nil {
+		e.w.t.Fatal(err)
+	}
+}
+
+// await is the next event that fits.
+func (e *end) await(what string, fits func(step.BFDChanged) bool) heard {
+	e.w.t.Helper()
+	deadline := time.After(patience)
+	for {
+		select {
+		case ev := <-e.events:
+			if fits(ev.BFDChanged) {
+				return ev
+			}
+		case <-deadline:
+			e.w.t.Fatalf("%s: not %s within %s", names[e.at], what, patience)
+		}
+	}
+}
+
+func (e *end) awaitUp(detect time.Duration) heard {
+	e.w.t.Helper()
+	return e.await("up with detection time "+detect.String(), func(c step.BFDChanged) bool { return c.Up && c.Detect == detect })
+}
+
+func (e *end) awaitDown() heard {
+	e.w.t.Helper()
+	return e.await("down", func(c step.BFDChanged) bool { return !c.Up })
+}
+
+// silent fails the test if anything happened.
+func (e *end) silent() {
+	e.w.t.Helper()
+	for {
+		select {
+		case ev := <-e.events:
+			e.w.t.Errorf("%s: %s", names[e.at], ev)
+		default:
+			return
+		}
+	}
+}
