@@ -16,6 +16,11 @@ func TestConfigEngine_ReferenceConfigs_GiveEveryEngineItsConfig(t *testing.T) {
 		}
 		files[role] = write(t, role+".yaml", text)
 	}
+	listed, _ := config.Reference(config.RoleGateway)
+	_, rest, _ := strings.Cut(listed, "\ndynamic-leaves:")
+	_, rest, _ = strings.Cut(rest, "\n\n")
+	listed, _, _ = strings.Cut(listed, "\ndynamic-leaves:")
+	files["gateway-listed"] = write(t, "listed.yaml", listed+"\n"+rest) // OSPF names ports
 	for _, tt := range []struct {
 		name string
 		args []string
@@ -24,7 +29,7 @@ func TestConfigEngine_ReferenceConfigs_GiveEveryEngineItsConfig(t *testing.T) {
 		{"FRR leaf, OSPF unless told otherwise", []string{"frr", "--config", files["leaf"]}, "router ospf\n"},
 		{"FRR gateway", []string{"frr", "--config", files["gateway"], "--protocol", "bgp"}, "router bgp 65000\n"},
 		{"BIRD leaf", []string{"bird", "--config", files["leaf"], "--protocol", "bgp", "--table", "42"}, "kernel table 42;"},
-		{"BIRD leaf with BFD", []string{"bird", "--config", files["leaf"], "--bfd"}, "protocol bfd {"},
+		{"BIRD gateway, BFD in its file", []string{"bird", "--config", files["gateway-listed"]}, "protocol bfd {"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			r := inProcess(t, append([]string{"config"}, tt.args...)...)

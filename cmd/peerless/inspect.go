@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"strings"
+	"time"
 
 	"peerless/internal/config"
 	"peerless/internal/model"
@@ -72,7 +73,14 @@ func inspectLeaf(c *config.Leaf, m machine) []finding {
 		}
 	}
 	out = append(out, together("uplinks", uplinks, m)...)
+	if c.BFD.On() && c.BFD.Interval < c.Probe.Uplinks.Interval/2 {
+		out = append(out, finding{note, "bfd", fmt.Sprintf("it is much faster than probe.uplinks: a gateway without BFD is found silent only in %s",
+			time.Duration(c.Probe.Uplinks.Multiplier+1)*c.Probe.Uplinks.Interval), "set `profile: fast`, or probe.uplinks.interval"})
+	}
 	if t := c.Advertise.KernelTable; t != nil {
+		if c.BFD.On() {
+			out = append(out, finding{note, "bfd", "peerless itself runs it here", "leave bfdd, or `protocol bfd`, out of the engine beside it: UDP port 3784 has one user"})
+		}
 		out = append(out, inspectEngine(t.Engine, t.Socket)...)
 	}
 	for _, l := range c.Downlinks {
@@ -115,6 +123,9 @@ func inspectGateway(c *config.Gateway, m machine) []finding {
 	}
 	if len(c.Leaves)+len(c.DynamicLeaves) == 1 && len(c.DynamicLeaves) == 0 {
 		out = append(out, finding{note, "leaves", "there is only one: no server has a backup through this gateway", "add the other leaf"})
+	}
+	if c.Routes.Mode == config.RoutesKernel && c.BFD.On() {
+		out = append(out, finding{note, "bfd", "with routes: kernel the engine runs it, not peerless", "print the engine's lines with `peerless config frr` or `peerless config bird`"})
 	}
 	if k := c.Routes.Kernel; k != nil {
 		out = append(out, inspectEngine(k.Engine, k.Socket)...)

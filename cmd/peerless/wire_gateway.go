@@ -29,14 +29,16 @@ func wireGateway(c *config.Gateway, life *life, log *slog.Logger) (*node, error)
 	if err != nil {
 		return nil, wiring("packet driver", err)
 	}
-	if c.Routes.Mode == config.RoutesNone {
-		return &node{machine: gateway.New(c.Machine()), drivers: []any{kernel, packets}}, nil
+	n := &node{machine: gateway.New(c.Machine()), drivers: []any{kernel, packets}}
+	if err := n.detect(c.BFD, log); err != nil || c.Routes.Mode == config.RoutesNone {
+		return n, err
 	}
 	speaker, err := bgp.New(gatewaySpeaker(c, life, log))
 	if err != nil {
 		return nil, wiring("bgp", err)
 	}
-	return &node{machine: gateway.New(c.Machine()), drivers: []any{kernel, packets, speaker}}, nil
+	n.drivers = append(n.drivers, speaker)
+	return n, nil
 }
 
 // wireWatcher is the gateway beside an engine: it listens to the kernel, and to nobody else but the engine's own word.

@@ -5,6 +5,7 @@ import (
 
 	"peerless/internal/config"
 	"peerless/internal/driver/arpnd"
+	"peerless/internal/driver/bfd"
 	"peerless/internal/driver/bgp"
 	"peerless/internal/driver/memo"
 	"peerless/internal/driver/readback"
@@ -39,7 +40,8 @@ func wireLeaf(c *config.Leaf, life *life, log *slog.Logger) (*node, error) {
 	if machine.Drained, err = leafDrained(memos); err != nil {
 		return nil, wiring("state directory", err)
 	}
-	return &node{machine: leaf.New(machine), drivers: append([]any{kernel, packets, memos}, upward...)}, nil
+	n := &node{machine: leaf.New(machine), drivers: append([]any{kernel, packets, memos}, upward...)}
+	return n, n.detect(c.BFD, log)
 }
 
 // leafDrained is what an earlier life was ordered. What cannot be read stops the start: a drain must not end by accident.
@@ -49,6 +51,20 @@ func leafDrained(memos *memo.Driver) (*leaf.Drained, error) {
 		return nil, err
 	}
 	return &leaf.Drained{Force: text == leaf.DrainForced}, nil
+}
+
+// detect adds the engine of BFD, if it is wanted.
+func (n *node) detect(c config.BFD, log *slog.Logger) error {
+	if !c.On() {
+		return nil
+	}
+	bfd.Processors()
+	driver, err := bfd.New(bfd.Options{Logger: log.With(logkey.Driver, "bfd")})
+	if err != nil {
+		return wiring("bfd", err)
+	}
+	n.drivers = append(n.drivers, driver)
+	return nil
 }
 
 // leafUpward is the driver that belongs to the way in which host routes get to the gateway, if it needs one.

@@ -14,6 +14,18 @@ var badInputs = slices.Concat(badLeaves, badOthers, badEngines)
 
 var badLeaves = []badInput{
 	{
+		"unknown word for BFD", smallLeaf, "name: A\n", "name: A\nbfd: fast\n",
+		[]string{
+			`t.yaml:3:6: bfd: unknown value "fast"; use on, off or {interval: 100ms, multiplier: 3}`,
+		},
+	},
+	{
+		"BFD too fast", smallLeaf, "name: A\n", "name: A\nbfd: {interval: 1ms}\n",
+		[]string{
+			`t.yaml:3:17: bfd.interval: 1ms is out of bounds; use a duration from 10ms to 1m`,
+		},
+	},
+	{
 		"unknown profile", smallLeaf, "name: A\n", "name: A\nprofile: quick\n",
 		[]string{
 			`t.yaml:3:10: profile: unknown value "quick"; use default or fast`,

@@ -35,6 +35,7 @@ func (d *decoder) checkGateway(c *Gateway) {
 	d.checkGatewayHosts(c, subnets)
 	d.checkAttachments(c, subnets)
 	d.checkPace("probe.leaves", c.Probe.Leaves)
+	d.checkBFD(&c.BFD, &c.Common)
 	d.count("max-hosts", c.MaxHosts, 1<<20)
 	// 0 and 253 to 255 are the kernel's own tables; a hundred numbers from the base are ours.
 	if d.ok("table-base") && (c.TableBase < 256 || c.TableBase > 1<<31) {

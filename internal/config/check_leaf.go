@@ -35,6 +35,7 @@ func (d *decoder) checkLeaf(c *Leaf) {
 	d.checkStaticHosts(c, subnets)
 	d.checkLinkage(c)
 	d.checkLeafTimes(c)
+	d.checkBFD(&c.BFD, &c.Common)
 	d.checkBGP(c.BGP)
 }
 

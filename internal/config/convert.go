@@ -16,7 +16,7 @@ func (c *Leaf) Machine() leaf.Config {
 	out := leaf.Config{
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
-		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks),
+		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks), BFD: leaf.Probe(c.BFD.pace()),
 		Drain: c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
 		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
@@ -58,7 +58,7 @@ func (c *Gateway) Machine() gateway.Config {
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
 		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase,
 		Default: c.DefaultRoute && c.Routes.Mode == RoutesBGP, NoBGP: c.Routes.Mode != RoutesBGP,
-		LeafProbe: gateway.Probe(c.Probe.Leaves), Engine: c.Routes.engine(),
+		LeafProbe: gateway.Probe(c.Probe.Leaves), BFD: gateway.Probe(c.BFD.pace()), Engine: c.Routes.engine(),
 	}
 	for _, s := range c.Subnets {
 		out.Subnets = append(out.Subnets, s.Prefix)

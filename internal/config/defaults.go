@@ -74,6 +74,7 @@ func defaultLeaf() *Leaf {
 		GracefulRestart: 30 * time.Second,
 		Remember:        10 * time.Minute,
 		Advertise:       Advertise{Mode: AdvertiseBGP},
+		BFD:             defaultBFD(),
 		BGP:             defaultBGP(),
 	}
 }
@@ -86,6 +87,7 @@ func defaultGateway() *Gateway {
 		DefaultRoute:    true,
 		TableBase:       defaultTableBase,
 		Routes:          Routes{Mode: RoutesBGP},
+		BFD:             defaultBFD(),
 		Probe:           GatewayProbes{Leaves: Pace{Interval: paceDefault, Multiplier: paceMissed}},
 		BGP:             defaultBGP(),
 	}

@@ -42,3 +42,38 @@ func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
 		})
 	}
 }
+
+func TestBFD_IsOffUnlessAskedFor_AndFollowsTheProfile(t *testing.T) {
+	const ms = time.Millisecond
+	for _, tt := range []struct {
+		name, text string
+		interval   time.Duration // 0: off
+		multiplier int
+	}{
+		{"nothing said", "", 0, 0},
+		{"off", "bfd: off\n", 0, 0},
+		{"on", "bfd: on\n", 100 * ms, 3},
+		{"on, fast", "bfd: on\nprofile: fast\n", 10 * ms, 3},
+		{"an empty mapping", "bfd: {}\n", 100 * ms, 3},
+		{"a pace", "bfd: {interval: 50ms, multiplier: 5}\n", 50 * ms, 5},
+		{"a multiplier, fast", "bfd: {multiplier: 5}\nprofile: fast\n", 10 * ms, 5},
+	} {
+		l, g := mustParse(t, smallLeaf+tt.text).Leaf.Machine().BFD, mustParse(t, smallGateway+tt.text).Gateway.Machine().BFD
+		if l.Interval != tt.interval || l.Multiplier != tt.multiplier || g.Interval != tt.interval || g.Multiplier != tt.multiplier {
+			t.Errorf("%s: leaf %+v, gateway %+v", tt.name, l, g)
+		}
+	}
+}
+
+func TestBFD_Effective_IsReadBack(t *testing.T) {
+	for _, text := range []string{"", "bfd: {interval: 50ms, multiplier: 5}\n"} {
+		first := mustParse(t, smallLeaf+text).Leaf
+		printed, err := Effective(first)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if again := mustParse(t, string(printed)).Leaf; again.BFD != first.BFD {
+			t.Errorf("%+v became %+v in:\n%s", first.BFD, again.BFD, printed)
+		}
+	}
+}

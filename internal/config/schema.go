@@ -56,6 +56,7 @@ type Leaf struct {
 	Remember        time.Duration `yaml:"remember"`
 	GuardOwners     bool          `yaml:"guard-owners"`
 	Advertise       Advertise     `yaml:"advertise"`
+	BFD             BFD           `yaml:"bfd"`
 	BGP             BGP           `yaml:"bgp"`
 }
 
@@ -137,6 +138,7 @@ type Gateway struct {
 	Attachments     []ServerLinks     `yaml:"attachments,omitempty"`
 	Routes          Routes            `yaml:"routes"`
 	Probe           GatewayProbes     `yaml:"probe"`
+	BFD             BFD               `yaml:"bfd"`
 	BGP             BGP               `yaml:"bgp"`
 }
 

@@ -23,7 +23,7 @@ func bird(n *node, p Protocol) Files {
 	}
 	if n.bfd {
 		t.line("protocol bfd {\n\tinterface %s {\n\t\tmin rx interval %d ms;\n\t\tmin tx interval %[2]d ms;\n\t\tmultiplier %[3]d;\n\t};\n}\n",
-			n.birdPorts(), bfdMillis, bfdMultiplier)
+			n.birdPorts(), n.bfdMillis, n.bfdMissed)
 	}
 	switch {
 	case p == OSPF:

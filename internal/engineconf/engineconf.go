@@ -33,7 +33,8 @@ const (
 type Options struct {
 	// Table is the kernel table that a leaf has its host routes in. 0: the one that the file names, else DefaultTable.
 	Table uint32
-	// BFD adds 3 × 100 ms of bidirectional forwarding detection (RFC 5880). Both ends need it.
+	// BFD adds 3 × 100 ms of bidirectional forwarding detection (RFC 5880), also to a gateway whose file does not have it. Both ends need
+	// it. A leaf whose file has it runs it itself.
 	BFD bool
 }
 

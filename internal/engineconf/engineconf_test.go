@@ -239,3 +239,23 @@ func TestGenerate_Programs_AreInOrderWithTheirArguments(t *testing.T) {
 		t.Errorf("leaf: its zebra may not keep old routes (-want +got):\n%s", d)
 	}
 }
+
+// What the gateway's file says of BFD is what its engine is told; a leaf runs it itself, and its engine must not.
+func TestGenerate_BFDOfTheFile(t *testing.T) {
+	file := parse(t, nodes["gateway"]+"bfd: {interval: 50ms, multiplier: 4}\n")
+	for engine, want := range map[Engine]string{
+		FRR: " profile peerless\n  transmit-interval 50\n  receive-interval 50\n  detect-multiplier 4\n", BIRD: "min rx interval 50 ms;\n\t\tmin tx interval 50 ms;\n\t\tmultiplier 4;",
+	} {
+		f, err := Generate(engine, BGP, file, Options{})
+		if err != nil || !strings.Contains(f.Text, want) {
+			t.Errorf("%s: %v, no %q in:\n%s", engine, err, want, f.Text)
+		}
+	}
+	leaf := parse(t, nodes["leaf"]+"bfd: on\n")
+	if f, err := Generate(BIRD, OSPF, leaf, Options{}); err != nil || strings.Contains(f.Text, "bfd") {
+		t.Errorf("%v:\n%s", err, f.Text)
+	}
+	if _, err := Generate(FRR, OSPF, leaf, Options{BFD: true}); err == nil || !strings.Contains(err.Error(), "peerless itself runs it") {
+		t.Errorf("error %v", err)
+	}
+}

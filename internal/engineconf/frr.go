@@ -36,7 +36,7 @@ func frr(n *node, p Protocol) Files {
 	n.frrLists(&t)
 	if n.bfd {
 		t.line("bfd\n profile %s\n  transmit-interval %d\n  receive-interval %[2]d\n  detect-multiplier %[3]d\n exit\nexit\n!",
-			profileBFD, bfdMillis, bfdMultiplier)
+			profileBFD, n.bfdMillis, n.bfdMissed)
 	}
 	switch p {
 	case OSPF:

@@ -29,6 +29,8 @@ type node struct {
 	password  string
 	table     uint32
 	bfd       bool
+	bfdMillis int64
+	bfdMissed int
 }
 
 // link is a port to the other kind of node.
@@ -46,7 +48,7 @@ const (
 	connectSeconds = 1 // pause between two tries to connect
 	plainMetric    = 20
 	defaultMetric  = 10
-	bfdMillis      = 100
+	bfdMillis      = 100 // unless the file says otherwise
 	bfdMultiplier  = 3
 	// deferSeconds bounds how long a restarted BGP speaker waits for its neighbours before it decides. The usual 360 waits for dead
 	// ones too.
@@ -69,7 +71,14 @@ func read(file *config.File, o Options) (*node, error) {
 	default:
 		return nil, fmt.Errorf("%s has role %s: only a leaf or a gateway routes", file.Common().Name, file.Common().Role)
 	}
-	n.bfd = o.BFD
+	n.bfd, n.bfdMillis, n.bfdMissed = o.BFD, bfdMillis, bfdMultiplier
+	switch {
+	case file.Leaf != nil && file.Leaf.BFD.On() && o.BFD:
+		return nil, errors.New("bfd is on in the file: peerless itself runs it on this leaf, and the engine must not")
+	case file.Gateway != nil && file.Gateway.BFD.On():
+		b := file.Gateway.BFD
+		n.bfd, n.bfdMillis, n.bfdMissed = true, b.Interval.Milliseconds(), b.Multiplier
+	}
 	if o.Table != 0 {
 		n.table = o.Table
 	}

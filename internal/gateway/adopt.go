@@ -108,6 +108,7 @@ func (m *Machine) firstSight(l *leaf, st step.PortState, rules map[step.Key]bool
 	l.port = st
 	if st.Present {
 		m.portSysctls(l.Port)
+		m.watch(l)
 	}
 	switch {
 	case !st.Up():

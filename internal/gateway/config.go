@@ -24,6 +24,7 @@ type Config struct {
 	Default         bool          // originate the default route to the leaves
 	Static          []StaticHost
 	LeafProbe       Probe        // of static hosts' next hops; no interval: link state alone decides
+	BFD             Probe        // with every leaf; no interval: none
 	NoBGP           bool         // no leaf has a session
 	Attachments     []Attachment // what leaves that tell nothing would tell
 	Engine          string       // Watcher: the routing engine that is watched; empty: none is

@@ -41,6 +41,8 @@ type leaf struct {
 	why   string     // in words, why the phase is what it is
 	cause step.Cause // the transition that took the leaf out; zero once it serves again
 
+	bfd detection
+
 	session   bool
 	since     time.Duration // when the session came or went
 	reason    string        // why the session is down
@@ -68,7 +70,7 @@ type leaf struct {
 func (m *Machine) addLeaf(cfg Leaf, slot uint32) *leaf {
 	l := &leaf{
 		Leaf: cfg, id: m.table.AddLeaf(cfg.Address), slot: slot, via: cfg.Address, asn: cfg.AS, why: "nothing is known of the port yet",
-		reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
+		bfd: newDetection(m.cfg.BFD), reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
 		claimedWhy: "leaf " + cfg.Name + " claims it", backupWhy: "leaf " + cfg.Name + " has the same server port up",
 		tentativeWhy: "server port failed: leaf " + cfg.Name + " has it up",
 	}
@@ -150,6 +152,7 @@ func (m *Machine) locate(l *leaf) {
 		return
 	}
 	if l.Port != "" {
+		m.unwatch(l)
 		m.lose(l, "its address is not on port "+string(l.Port)+" any more")
 	}
 	l.Port, l.port = port, step.PortState{}

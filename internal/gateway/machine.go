@@ -26,6 +26,7 @@ const (
 	timerExpire  = "expire"  // a leaf's stale or lost claims
 	timerGrace   = "grace"   // withdrawn claims
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
+	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerRestart = "restart" // adopted routes that nobody confirmed
 )
 
@@ -103,6 +104,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onRoute(ev.RouteState)
 	case step.SessionChanged:
 		m.onSession(ev)
+	case step.BFDChanged:
+		m.onBFD(ev)
 	case step.PathsChanged:
 		m.onPaths(ev)
 	case step.EndOfRIB:
@@ -155,6 +158,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onGrace()
 	case timerProbe:
 		m.onProbe()
+	case timerDoubt:
+		m.press(m.leaves[t.ID])
 	case timerRestart:
 		m.endRestart("the graceful-restart time is over")
 	}

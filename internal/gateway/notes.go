@@ -18,6 +18,8 @@ const (
 	whatLeafUp         = "leaf-up"
 	whatLeafSilent     = "leaf-silent"
 	whatLeafSpeaks     = "leaf-speaks"
+	whatBFDUp          = "bfd-up"
+	whatBFDDown        = "bfd-down"
 	whatLeafLimit      = "leaf-limit"
 	whatLearned        = "host-learned"
 	whatMoved          = "host-moved"
@@ -92,6 +94,8 @@ func (m *Machine) tellGroup(g *group, who string, addr netip.Addr, n int) {
 	case whatMoved:
 		note.Text, note.Why = fmt.Sprintf("%s moved from leaf %s to leaf %s", who, from, to), "newest claim"
 		switch {
+		case m.table.Doubted(g.from):
+			note.Why = "BFD with leaf " + from + " is down, and leaf " + to + " claims it in a session that is up"
 		case g.static:
 			note.Why = m.staticWhy(g.from)
 		case g.tentative:

@@ -28,11 +28,15 @@ func (m *Machine) leafPort(l *leaf, st step.PortState) {
 	recreated := old.Present && st.Present && old.Index != st.Index
 	if st.Present && (!old.Present || recreated) {
 		m.portSysctls(l.Port)
+		m.watch(l)
+	}
+	if !st.Up() {
+		m.endDoubt(l) // the lost link is evidence enough
 	}
 	if !st.Up() || (recreated && l.phase != lost) {
 		m.lose(l, downWhy(st))
 	}
-	if st.Up() && l.phase == lost {
+	if st.Up() && l.phase == lost && !l.bfd.deaf {
 		l.phase = waiting
 	}
 }
@@ -94,6 +98,7 @@ func (m *Machine) endSession(l *leaf) {
 		l.since = m.now.Mono
 	}
 	l.session, l.told, l.endOfRIB, l.implied = false, false, false, false
+	m.table.CloseSession(l.id)
 }
 
 // admit lets a leaf in whose port is back, once its table holds nothing of before and it has told of its attachments. A

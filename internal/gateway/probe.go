@@ -169,11 +169,15 @@ func (m *Machine) question(l *leaf, own, target netip.Addr, why string) {
 
 // onARP takes the answers.
 func (m *Machine) onARP(ev step.ARPSeen) {
+	m.hear(ev)
 	l := m.probe.at(ev.Port)
 	if l == nil {
 		return
 	}
 	if ev.SenderIP == l.leaf.Address {
+		if ev.Op != step.ARPReply {
+			return // a question of its own shows that we hear the leaf, not that the leaf hears us
+		}
 		l.det.Heard()
 		if l.silent {
 			m.speaks(l)

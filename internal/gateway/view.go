@@ -28,6 +28,7 @@ func (m *Machine) View(now model.Instant) step.View {
 			v.Sessions = append(v.Sessions, m.sessionRow(l, now))
 		}
 	}
+	v.Sessions = append(v.Sessions, m.bfdRows(now)...)
 	v.Sessions = append(v.Sessions, m.probeRows(now)...)
 	if m.cfg.Peer != nil {
 		v.Ports = append(v.Ports, step.PortRow{

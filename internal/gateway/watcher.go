@@ -125,7 +125,7 @@ func (w *Watcher) Step(now model.Instant, ev step.Event) []step.Effect {
 		w.onTell()
 	case step.Started, step.Applied, step.Failed: // nothing waits for a system setting
 	case step.AddressChanged, step.NeighborChanged, step.ARPSeen, step.RARPSeen, step.DataSeen: // hosts are the leaves' business
-	case step.SessionChanged, step.PathsChanged, step.EndOfRIB: // the engine's
+	case step.SessionChanged, step.BFDChanged, step.PathsChanged, step.EndOfRIB: // the engine's
 	}
 	return w.out
 }

@@ -26,6 +26,7 @@ type Config struct {
 
 	HostProbe   Probe // hosts on downlinks
 	UplinkProbe Probe // the gateway's kernel, by ARP
+	BFD         Probe // with every gateway; no interval: none
 
 	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
 	GracefulRestart time.Duration // how long soft evidence is borne

@@ -17,7 +17,7 @@ const floodRest = time.Minute
 func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 	switch p := m.ports[e.Port].(type) {
 	case *uplink:
-		m.hearUplink(now, p, e.SenderIP)
+		m.hearUplink(now, p, e)
 		m.answerGateway(p, e)
 	case *downlink:
 		m.answer(p, e)

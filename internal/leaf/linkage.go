@@ -332,7 +332,7 @@ func (m *Machine) wantDefault(cause step.Cause) {
 		}
 		hop := step.NextHop{Dev: u.Port, Via: u.Neighbor}
 		all = append(all, hop)
-		if !u.Soft {
+		if !u.Soft && !u.bfd.lost {
 			fresh = append(fresh, hop)
 		}
 	}

@@ -99,7 +99,7 @@ func New(cfg Config) *Machine {
 		m.admit.Nets = append(m.admit.Nets, neighbor.Net{Prefix: s.Prefix.Masked(), Gateway: s.Gateway, MAC: s.MAC})
 	}
 	for _, u := range cfg.Uplinks {
-		up := newUplink(u, cfg.UplinkProbe)
+		up := newUplink(u, cfg.UplinkProbe, cfg.BFD)
 		m.ups = append(m.ups, up)
 		m.ports[u.Port] = up
 	}
@@ -165,6 +165,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onData(now, ev)
 	case step.SessionChanged:
 		m.onSession(now, ev)
+	case step.BFDChanged:
+		m.onBFD(now, ev)
 	case step.PathsChanged:
 		m.onPaths(now, ev)
 	case step.EndOfRIB:
@@ -192,6 +194,10 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 	case timerUplink:
 		if u, ok := m.ports[t.Port].(*uplink); ok {
 			m.probeUplink(now, u)
+		}
+	case timerDoubt:
+		if u, ok := m.ports[t.Port].(*uplink); ok {
+			m.pressUplink(now, u)
 		}
 	case timerSoft:
 		if u, ok := m.ports[t.Port].(*uplink); ok {

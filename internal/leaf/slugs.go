@@ -28,6 +28,8 @@ const (
 	noteUplinkDown     = "uplink-down"      // detect: an uplink became unusable
 	noteUplinkUp       = "uplink-up"        // an uplink became usable
 	noteUplinkSoft     = "uplink-soft"      // its routing session ended by soft evidence: paths are kept
+	noteBFDDown        = "bfd-down"         // BFD with a gateway went down: its kernel is asked
+	noteBFDUp          = "bfd-up"           // it came up
 	noteLinkageClosed  = "linkage-closed"   // a group closes its downlinks
 	noteLinkageWaiting = "linkage-waiting"  // uplinks are back; the downlinks wait until the leaf can forward
 	noteLinkageOpen    = "linkage-open"     // every downlink of a group is open again
@@ -53,6 +55,7 @@ const (
 const (
 	timerHosts  = "hosts"  // the one timer of all hosts: probes, verdicts, drains, forgetting
 	timerUplink = "uplink" // by port: the next ARP probe of a gateway
+	timerDoubt  = "doubt"  // by port: the next quick ARP probe of a gateway that BFD says is silent
 	timerSoft   = "soft"   // by port: the graceful-restart time of an uplink is over
 	timerDrain  = "drain"  // hosts have had their time to leave
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open

@@ -22,6 +22,7 @@ type uplink struct {
 	usable bool
 	why    string
 	since  time.Duration
+	bfd    detection
 
 	session    bool
 	everUp     bool
@@ -32,11 +33,11 @@ type uplink struct {
 	sessionAt  time.Duration
 }
 
-func newUplink(u Uplink, p Probe) *uplink {
+func newUplink(u Uplink, p, bfd Probe) *uplink {
 	return &uplink{
 		Uplink: linkage.Uplink{Port: u.Port, Neighbor: u.Neighbor},
 		det:    liveness.Detector{Interval: p.Interval, Multiplier: p.Multiplier}, pause: liveness.Pause{Slack: p.Interval},
-		paths: map[netip.Prefix]struct{}{}, why: "not seen yet", sessionWhy: "never came up",
+		bfd: newDetection(bfd), paths: map[netip.Prefix]struct{}{}, why: "not seen yet", sessionWhy: "never came up",
 	}
 }
 
@@ -46,6 +47,7 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 	u.state = s
 	if recreated(was, s) && u.Up {
 		u.LinkLost()
+		m.endDoubt(u)
 		m.settle(now, 0)
 	}
 	switch {
@@ -58,6 +60,7 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 		m.settle(now, 0)
 		u.due = 0
 		m.emit(step.Disarm{Timer: step.Timer{Kind: timerUplink, Port: u.Port}})
+		m.endDoubt(u)
 	case !u.Up && s.Up():
 		u.Up = true
 		u.det.Heard()
@@ -117,23 +120,29 @@ func (m *Machine) probeUplink(now model.Instant, u *uplink) {
 	if !u.Resolved {
 		m.emit(step.Resolve{Port: u.Port, Addr: u.Neighbor, Why: "no neighbour entry for the gateway yet"})
 	}
-	if !u.own.IsValid() {
+	if u.Asked = u.own.IsValid(); !u.Asked {
 		return // without an address of ours nothing proves silence
 	}
 	if u.det.Probe(now.Mono) && !u.Silent {
 		u.Mute()
 		m.settle(now, 0)
 	}
-	m.emit(step.SendARP{Port: u.Port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: u.state.MAC, SenderIP: u.own.Addr(),
-		TargetIP: u.Neighbor, Why: "is the gateway's kernel alive?"})
+	m.askGateway(u, "is the gateway's kernel alive?")
 }
 
-// hearUplink takes any ARP of the gateway as a sign of life.
-func (m *Machine) hearUplink(now model.Instant, u *uplink, sender netip.Addr) {
-	if sender != u.Neighbor || !u.Up {
+func (m *Machine) askGateway(u *uplink, why string) {
+	m.emit(step.SendARP{Port: u.Port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: u.state.MAC, SenderIP: u.own.Addr(),
+		TargetIP: u.Neighbor, Why: why})
+}
+
+// hearUplink takes an answer of the gateway as a sign of life. A question of its own is none: it shows that we hear the gateway, not that
+// the gateway hears us.
+func (m *Machine) hearUplink(now model.Instant, u *uplink, e step.ARPSeen) {
+	if e.SenderIP != u.Neighbor || !u.Up || u.Asked && e.Op != step.ARPReply {
 		return
 	}
 	u.det.Heard()
+	m.refute(u)
 	if !u.Alive || u.Silent {
 		u.Spoke()
 		m.settle(now, 0)

@@ -22,6 +22,9 @@ func (m *Machine) View(now model.Instant) step.View {
 		if m.cfg.Export.Mode == ByBGP {
 			v.Sessions = append(v.Sessions, u.sessionRow(now))
 		}
+		if m.cfg.BFD.Interval > 0 {
+			v.Sessions = append(v.Sessions, u.bfdRow(now))
+		}
 	}
 	if m.cfg.Export.Mode == ByTable {
 		v.Sessions = append(v.Sessions, m.engineRow(now))
@@ -60,6 +63,8 @@ func (u *uplink) row(now model.Instant) step.PortRow {
 	switch {
 	case u.usable && u.Soft:
 		r.Why = "usable, but the routing session is down (" + u.sessionWhy + "): paths are kept for the graceful-restart time"
+	case u.usable && u.bfd.lost:
+		r.Why = "usable, but BFD is down (" + u.bfd.why + "): the gateway's kernel answers ARP"
 	case u.usable && u.Default == linkage.InheritedDefault:
 		r.Why = "usable: default route kept from before a restart, not confirmed by the gateway yet"
 	case u.usable:

@@ -111,7 +111,7 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onApplied(e)
 	case step.Failed:
 		m.trouble[e.Want.Key()] = e.Err
-	case step.Started, step.RouteChanged, step.NeighborChanged, step.SessionChanged, step.PathsChanged, step.EndOfRIB,
+	case step.Started, step.RouteChanged, step.NeighborChanged, step.SessionChanged, step.BFDChanged, step.PathsChanged, step.EndOfRIB,
 		step.EngineState:
 		// The server's choice rests on its links and on its leaves' answers alone.
 	}

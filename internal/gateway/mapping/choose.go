@@ -19,6 +19,11 @@ type Choice struct {
 // or withdrew the host without a word on the port, the other leaf stays the backup, which needs no work for each host.
 func (t *Table) Choose(h *Host) Choice {
 	if best := t.newest(h, t.usable); best != nil {
+		if t.Doubted(best.Link.Leaf) && !best.Static {
+			if other := t.newest(h, t.active); other != nil {
+				best = other
+			}
+		}
 		return Choice{Primary: best.Link.Leaf, Backup: t.backup(best), Basis: best, State: Claimed}
 	}
 	last := t.newest(h, func(*Claim) bool { return true })
@@ -124,6 +129,12 @@ func (t *Table) live(c *Claim) bool { return !c.gone && c.session > t.leaves[c.L
 func (t *Table) usable(c *Claim) bool {
 	l := t.leaves[c.Link.Leaf]
 	return t.live(c) && l.serving && !t.Down(c) && !(c.Static && l.mute)
+}
+
+// active tells whether a usable claim stands in a session that is up, of a leaf that nothing speaks against.
+func (t *Table) active(c *Claim) bool {
+	l := t.leaves[c.Link.Leaf]
+	return t.usable(c) && l.open && !l.doubted && c.session == l.session && !c.Static
 }
 
 func (t *Table) fresh(k *Link) bool { return k.Heard && k.session > t.leaves[k.Leaf].lost }

@@ -40,6 +40,8 @@ type Table struct {
 type leaf struct {
 	serving bool       // its uplink is up and the gateway looks into its routes
 	session uint32     // the newest session
+	open    bool       // and it is up
+	doubted bool       // BFD with it is down: a claim that somebody else holds goes first
 	mute    bool       // silent to ARP: hard evidence for pinned hosts, which nothing else tells of
 	lost    uint32     // what was heard in sessions up to this one cannot be used any more
 	tie     netip.Addr // router id, for equal stamps
@@ -151,7 +153,19 @@ func (t *Table) Lose(l LeafID) {
 }
 
 // OpenSession starts a new session of the leaf: what was heard before is stale until it is heard again.
-func (t *Table) OpenSession(l LeafID) { t.leaves[l].session++ }
+func (t *Table) OpenSession(l LeafID) {
+	t.leaves[l].session++
+	t.leaves[l].open = true
+}
+
+// CloseSession says that the session is down. What was heard in it stays.
+func (t *Table) CloseSession(l LeafID) { t.leaves[l].open = false }
+
+// SetDoubt says whether soft evidence speaks against the leaf: it loses the hosts that another leaf claims actively, and no other.
+func (t *Table) SetDoubt(l LeafID, on bool) { t.leaves[l].doubted = on }
+
+// Doubted reports whether soft evidence speaks against the leaf.
+func (t *Table) Doubted(l LeafID) bool { return l >= 0 && t.leaves[l].doubted }
 
 // Claims is the number of live claims of the leaf.
 func (t *Table) Claims(l LeafID) int { return t.leaves[l].claims }

@@ -175,3 +175,20 @@ func TestLinkage_MinUplinks_CountsAtLeastOne(t *testing.T) {
 		t.Fatal("one of two needed uplinks is too few")
 	}
 }
+
+// A neighbour that asks renews the kernel's entry, and shows one direction only: where we ask ourselves, that ends no silence.
+func TestUplink_Entry_EndsASilenceOnlyWhereNobodyAsks(t *testing.T) {
+	for _, asked := range []bool{false, true} {
+		u := Uplink{Up: true, Default: HeardDefault, Asked: asked}
+		u.Spoke()
+		u.Mute()
+		u.Entry(false, false)
+		u.Entry(true, false)
+		if usable, why := u.Usable(); usable == asked {
+			t.Errorf("asked %v: usable %v (%s)", asked, usable, why)
+		}
+		if u.Spoke(); u.Silent {
+			t.Error("an answer ends it")
+		}
+	}
+}

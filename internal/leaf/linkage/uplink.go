@@ -50,6 +50,7 @@ type Uplink struct {
 	Resolved bool // the kernel can send frames to the neighbour
 	Alive    bool // the neighbour was reachable at some time since the link came up; only silence takes that back
 	Silent   bool // probes of ours, or the kernel's, had no answer
+	Asked    bool // we ask by ARP ourselves: only an answer to us ends a silence
 	Soft     bool // the session ended by soft evidence; the graceful-restart time runs
 	Ceased   bool // the neighbour said that it is shutting down
 }
@@ -77,20 +78,21 @@ func (u *Uplink) LinkLost() {
 	u.Up, u.Resolved, u.Alive, u.Silent = false, false, false, false
 }
 
-// Spoke tells that the neighbour's kernel sent ARP.
+// Spoke tells that the neighbour's kernel answered ARP.
 func (u *Uplink) Spoke() { u.Alive, u.Silent = true, false }
 
 // Mute tells that probes had no answer: hard evidence.
 func (u *Uplink) Mute() { u.Silent, u.Alive = true, false }
 
-// Entry tells the kernel's neighbour entry. An entry that is gone or being resolved again proves nothing; one that failed does.
+// Entry tells the kernel's neighbour entry. An entry that is gone or being resolved again proves nothing; one that failed does. One that is
+// there again ends a silence only where nobody else asks: a question of the neighbour's renews it too, and shows one direction only.
 func (u *Uplink) Entry(resolved, failed bool) {
 	was := u.Resolved
 	u.Resolved = resolved
 	switch {
 	case failed:
 		u.Mute()
-	case resolved && !was:
+	case resolved && !was && !(u.Silent && u.Asked):
 		u.Spoke()
 	}
 }
