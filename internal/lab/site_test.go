@@ -170,6 +170,9 @@ func TestOptions_Mistakes_AreNamed(t *testing.T) {
 
 func TestFleet_OverOneCable(t *testing.T) {
 	needRootHere(t)
+	if testing.Short() {
+		t.Skip("measures time, which needs the machine for itself")
+	}
 	top := direct()
 	in, err := begin(t.Context(), testSite(t), top, quietOptions(t), modeRun)
 	if err != nil {
