@@ -41,6 +41,8 @@ type Engine struct {
 	byKind   map[step.Kind]*lane
 	emitters []Emitter
 	sources  []Source
+	todo     []Action // gathered, not yet carried out
+	spare    []Action
 
 	mu    sync.Mutex
 	inbox []any // step.Event, []outcome or func()
@@ -105,6 +107,7 @@ func (e *Engine) View(ctx context.Context) (step.View, error) {
 func (e *Engine) Command(ctx context.Context, c step.Commanded) (step.View, error) {
 	return e.ask(ctx, func() step.View {
 		e.handle(c)
+		e.carryOut()
 		return e.turn.View(e.opts.Clock())
 	})
 }
@@ -135,6 +138,7 @@ func (e *Engine) Run(ctx context.Context) error {
 	}
 	failed := make(chan error, len(e.sources))
 	e.handle(step.Started{})
+	e.carryOut()
 	for _, s := range e.sources {
 		wg.Go(func() {
 			if err := s.Run(ctx, e.Post); err != nil && ctx.Err() == nil {
@@ -158,6 +162,7 @@ func (e *Engine) loop(ctx context.Context, failed <-chan error) error {
 			e.handle(item)
 			batch[i] = nil
 		}
+		e.carryOut()
 		spare = batch
 		e.fire()
 		alarm.Reset(e.untilNext())
@@ -172,10 +177,12 @@ func (e *Engine) loop(ctx context.Context, failed <-chan error) error {
 	}
 }
 
+// handle gives the machine what has come, and gathers what is to be done: the first event is acted on at once, and what came while
+// that was being done is acted on together.
 func (e *Engine) handle(item any) {
 	switch item := item.(type) {
 	case step.Event:
-		e.do(e.turn.Step(e.opts.Clock(), item))
+		e.gather(e.turn.Step(e.opts.Clock(), item))
 	case []outcome:
 		for _, o := range item {
 			e.outcome(o)
@@ -185,15 +192,45 @@ func (e *Engine) handle(item any) {
 	}
 }
 
+// todoMax bounds what is gathered.
+const todoMax = 4096
+
+// gather keeps actions until carryOut. What is urgent does not wait for events behind it.
+func (e *Engine) gather(actions []Action) {
+	urgent := false
+	for _, a := range actions {
+		urgent = urgent || a.Urgent
+	}
+	e.todo = append(e.todo, actions...)
+	if urgent || len(e.todo) >= todoMax {
+		e.carryOut()
+	}
+}
+
+// carryOut does what was gathered, and what follows from its outcomes, until nothing is left.
+func (e *Engine) carryOut() {
+	for len(e.todo) > 0 {
+		actions := e.todo
+		e.todo = e.spare[:0]
+		done := e.do(actions)
+		clear(actions)
+		e.spare = actions[:0]
+		for _, o := range done {
+			e.outcome(o)
+		}
+	}
+}
+
 // fire runs due timers, but not for ever: events get their turn again after each round.
 func (e *Engine) fire() {
 	for range 256 {
 		actions, fired := e.turn.Fire(e.opts.Clock())
 		if !fired {
-			return
+			break
 		}
-		e.do(actions)
+		e.gather(actions)
 	}
+	e.carryOut()
 }
 
 func (e *Engine) untilNext() time.Duration {
@@ -213,23 +250,23 @@ func (e *Engine) outcome(o outcome) {
 	} else {
 		e.journal.Applied(now, o.want)
 	}
-	e.do(actions)
+	e.gather(actions)
 }
 
-// do carries out one turn's actions: urgent ones first, otherwise in order. What an idle inline sink can take is done here
-// and now, neighbouring wants of one sink in one call; the rest is queued. Outcomes are fed back only after all of
-// them, so that nothing delays the last closing.
-func (e *Engine) do(actions []Action) {
+// do carries out actions: urgent ones first, otherwise in order. What an idle inline sink can take is done here and now,
+// neighbouring wants of one sink in one call; the rest is queued. A want that a later one replaced is left out, since the later one
+// may be done before it. Outcomes are fed back only after all of them, so that nothing delays the last closing.
+func (e *Engine) do(actions []Action) []outcome {
 	e.plan(actions)
 	var run inlineRun
 	for _, urgent := range [...]bool{true, false} {
-		for _, a := range actions {
-			switch {
+		for i := range actions {
+			switch a := &actions[i]; {
 			case a.Urgent != urgent:
 			case a.Emit != nil:
 				run.flush()
 				e.emit(a.Emit)
-			default:
+			case e.turn.current(a):
 				e.route(&run, a)
 			}
 		}
@@ -238,13 +275,11 @@ func (e *Engine) do(actions []Action) {
 			l.send()
 		}
 	}
-	for _, o := range run.done {
-		e.outcome(o)
-	}
+	return run.done
 }
 
 // route hands one want to its sink's queue or to the inline run.
-func (e *Engine) route(run *inlineRun, a Action) {
+func (e *Engine) route(run *inlineRun, a *Action) {
 	t := ticket{want: a.Want, gen: a.Gen}
 	l := e.byKind[a.Want.Object.Key().Kind]
 	switch {
@@ -258,13 +293,14 @@ func (e *Engine) route(run *inlineRun, a Action) {
 	}
 }
 
-// plan decides for each sink whether this turn's wants can be done inline, and counts those that are not urgent.
+// plan decides for each sink whether these wants can be done inline, and counts those that are not urgent.
 func (e *Engine) plan(actions []Action) {
 	for _, l := range e.lanes {
 		l.inline, l.ordinary = false, -1
 	}
-	for _, a := range actions {
-		if a.Emit != nil {
+	for i := range actions {
+		a := &actions[i]
+		if a.Emit != nil || !e.turn.current(a) {
 			continue
 		}
 		l := e.byKind[a.Want.Object.Key().Kind]

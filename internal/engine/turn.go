@@ -124,6 +124,12 @@ func (t *Turn) Next() (at time.Duration, ok bool) {
 // View asks the machine for its state.
 func (t *Turn) View(now model.Instant) step.View { return t.machine.View(now) }
 
+// current reports whether an action's want is still what is wanted.
+func (t *Turn) current(a *Action) bool {
+	w := t.wants[a.Want.Key()]
+	return w != nil && w.gen == a.Gen && w.state == inHand
+}
+
 // attempt is how often the key's want has failed in a row.
 func (t *Turn) attempt(key step.Key) int {
 	if w := t.wants[key]; w != nil {
@@ -152,6 +158,8 @@ func (t *Turn) feed(now model.Instant, ev step.Event) {
 			t.arm(ef)
 		case step.Disarm:
 			t.disarm(ef.Timer)
+		case step.SendARP:
+			t.actions = append(t.actions, Action{Emit: ef, Urgent: ef.Urgent})
 		default:
 			t.actions = append(t.actions, Action{Emit: ef})
 		}

@@ -12,6 +12,9 @@ func compareAddress(a, b step.Address) int {
 	return cmp.Or(a.Prefix.Addr().Compare(b.Prefix.Addr()), cmp.Compare(a.Prefix.Bits(), b.Prefix.Bits()), cmp.Compare(a.Port, b.Port))
 }
 
+// urgentMax is how many announcements go before the kernel is asked to send by the new link; each takes some microseconds.
+const urgentMax = 16
+
 // announceable reports whether an address may be said to be here: a unicast IPv4 address of more than this link or
 // machine, and never the gateway's (announce-the-truth).
 func (m *Machine) announceable(a netip.Addr) bool {
@@ -72,23 +75,24 @@ func (m *Machine) isOwn(addr netip.Addr) bool {
 	return false
 }
 
-// announceAll announces every address straight out of the link, past bridge and bond, and returns how many.
+// announceAll announces every address straight out of the link, past bridge and bond, and returns how many. The first ones
+// are urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here.
 func (m *Machine) announceAll(r model.Role, why string) int {
 	s := m.side(r)
 	if r == model.RoleUnknown || !s.up {
 		return 0
 	}
 	hosts := m.hosts()
-	for _, h := range hosts {
-		m.announce(s.port, h, why)
+	for i, h := range hosts {
+		m.announce(s.port, h, i < urgentMax, why)
 	}
 	return len(hosts)
 }
 
 // announce sends an ARP announcement (RFC 5227 section 2.3): a request, sender and target being the address itself.
-func (m *Machine) announce(port model.Port, h host, why string) {
+func (m *Machine) announce(port model.Port, h host, urgent bool, why string) {
 	m.out = append(m.out, step.SendARP{
-		Port: port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: h.mac, SenderIP: h.addr, TargetIP: h.addr, Why: why,
+		Port: port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: h.mac, SenderIP: h.addr, TargetIP: h.addr, Urgent: urgent, Why: why,
 	})
 }
 
@@ -154,7 +158,7 @@ func (m *Machine) onAddress(e step.AddressChanged) {
 	}
 	for _, h := range m.hosts() {
 		if h.own && h.addr == addr {
-			m.announce(m.side(active).port, h, "new address")
+			m.announce(m.side(active).port, h, false, "new address")
 		}
 	}
 }

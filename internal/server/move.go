@@ -32,8 +32,8 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		return false
 	case linkpair.Take, linkpair.Resume:
 		m.begin(now, "moved", cause)
+		m.announceMoved(d) // its first announcement goes before the rest
 		m.selectPort(d.To)
-		m.announceMoved(d)
 		m.retire(linkpair.Other(d.To))
 	case linkpair.Prepare:
 		m.prepare(now, d, cause)

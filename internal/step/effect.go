@@ -195,6 +195,7 @@ type SendARP struct {
 	SenderIP  netip.Addr // 0.0.0.0 for an RFC 5227 probe
 	TargetMAC model.MAC
 	TargetIP  netip.Addr
+	Urgent    bool // goes before everything of its step that is not
 	Why       string
 }
 

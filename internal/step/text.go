@@ -279,8 +279,8 @@ func (o BFDSession) String() string {
 }
 
 func (e SendARP) String() string {
-	return fmt.Sprintf("send arp %s on %s to %s: %s is %s, target %s%s",
-		e.Op, e.Port, e.DstMAC, e.SenderIP, e.SenderMAC, e.TargetIP, because(e.Why))
+	return fmt.Sprintf("send arp %s on %s to %s: %s is %s, target %s%s%s",
+		e.Op, e.Port, e.DstMAC, e.SenderIP, e.SenderMAC, e.TargetIP, word(e.Urgent, " urgent", ""), because(e.Why))
 }
 func (e Resolve) String() string {
 	return fmt.Sprintf("resolve %s on %s%s", e.Addr, e.Port, because(e.Why))
