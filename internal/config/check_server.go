@@ -19,6 +19,7 @@ func (d *decoder) checkServer(c *Server) {
 	d.checkAnnounce(c)
 	d.between("settle", c.Settle, 0, time.Second)
 	d.between("standby-probe", c.StandbyProbe, 10*time.Millisecond, 10*time.Second)
+	d.count("max-guests", c.MaxGuests, 1<<20)
 }
 
 func (d *decoder) checkLinkPair(p *LinkPair) {

@@ -95,6 +95,7 @@ func (c *Server) Machine() server.Config {
 		Gateway: c.LinkPair.Gateway, GatewayMAC: c.LinkPair.GatewayMAC,
 		FailBack: server.FailBack{Never: c.FailBack.Policy == FailBackNever, Stable: c.FailBack.Stable},
 		Announce: slices.Clone(c.Announce), Settle: c.Settle, Probe: c.StandbyProbe,
+		MaxGuests: c.MaxGuests,
 	}
 }
 

@@ -1,6 +1,10 @@
 package config
 
-import "time"
+import (
+	"time"
+
+	"peerless/internal/server"
+)
 
 // RunDir is where sockets and state live unless the config says otherwise.
 const RunDir = "/run/peerless"
@@ -102,6 +106,7 @@ func defaultServer() *Server {
 		},
 		Settle:       10 * time.Millisecond,
 		StandbyProbe: paceDefault,
+		MaxGuests:    server.GuestsDefault,
 	}
 }
 

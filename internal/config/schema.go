@@ -184,6 +184,7 @@ type Server struct {
 	Announce     []time.Duration `yaml:"announce"`
 	Settle       time.Duration   `yaml:"settle"`
 	StandbyProbe time.Duration   `yaml:"standby-probe"`
+	MaxGuests    int             `yaml:"max-guests"`
 }
 
 // LinkPair names the two links of a server and what holds them.

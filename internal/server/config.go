@@ -21,7 +21,12 @@ type Config struct {
 	Announce []time.Duration
 	Settle   time.Duration // make before break: from the announcement on the new port to the switch
 	Probe    time.Duration // how often a standby port asks whether its leaf is open
+	// MaxGuests bounds how many guests are remembered.
+	MaxGuests int
 }
+
+// GuestsDefault is how many guests are remembered unless told otherwise.
+const GuestsDefault = 1024
 
 // FailBack says whether and when the server returns to its primary link.
 type FailBack struct {

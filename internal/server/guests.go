@@ -11,11 +11,8 @@ import (
 	"peerless/internal/step"
 )
 
-// Bounds of what is remembered of guests. A guest that is only spoken to answers its leaf's probes well within guestAge.
-const (
-	guestMax = 1024
-	guestAge = 10 * time.Minute
-)
+// guestAge is how long a guest is remembered. One that is only spoken to answers its leaf's probes well within it.
+const guestAge = 10 * time.Minute
 
 // guest is an address behind a member of the bridge that is not of the pair: a virtual machine, a container.
 type guest struct {
@@ -98,13 +95,13 @@ func (m *Machine) whyListen(port model.Port) string {
 	return "guests"
 }
 
-func (m *Machine) guestsOn(port model.Port) (n int) {
-	for i := range m.guests {
-		if m.guests[i].port == port {
-			n++
-		}
+func (m *Machine) guestsOn(port model.Port) int { return m.guestCount[port] }
+
+// settled counts a guest on a port, or no longer.
+func (m *Machine) settled(port model.Port, by int) {
+	if m.guestCount[port] += by; m.guestCount[port] == 0 {
+		delete(m.guestCount, port)
 	}
-	return n
 }
 
 func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
@@ -167,18 +164,23 @@ func (m *Machine) learn(now model.Instant, g guest) {
 		m.guests[i].seen = now.Mono
 		return
 	}
+	before := m.guestsOn(g.port)
 	if known {
+		m.settled(m.guests[i].port, -1)
 		m.guests[i] = g
 	} else {
-		if len(m.guests) >= guestMax {
-			m.drop(m.oldest(), fmt.Sprintf("more than %d guests: the oldest gives way", guestMax))
+		if len(m.guests) >= m.cfg.MaxGuests {
+			m.drop(m.oldest(), fmt.Sprintf("more than %d guests: the oldest gives way", m.cfg.MaxGuests))
 			i, _ = slices.BinarySearchFunc(m.guests, g.addr, byAddr)
 		}
 		m.guests = slices.Insert(m.guests, i, g)
 	}
+	m.settled(g.port, 1)
 	m.note(step.Note{What: "guest-learned", Port: g.port, Addr: g.addr, Why: g.learned,
 		Text: fmt.Sprintf("guest %s (%s) is behind %s", g.addr, g.mac, g.port)})
-	m.syncListening()
+	if known || before == 0 { // else nothing changes what is listened to
+		m.syncListening()
+	}
 	if !m.aging {
 		m.aging = true
 		m.arm(step.Timer{Kind: timerAge}, now.Mono+guestAge)
@@ -199,6 +201,7 @@ func (m *Machine) oldest() int {
 func (m *Machine) drop(i int, why string) {
 	g := m.guests[i]
 	m.guests = slices.Delete(m.guests, i, i+1)
+	m.settled(g.port, -1)
 	m.note(step.Note{What: "guest-gone", Port: g.port, Addr: g.addr, Text: fmt.Sprintf("guest %s is forgotten", g.addr), Why: why})
 }
 

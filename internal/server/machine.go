@@ -6,6 +6,7 @@
 package server
 
 import (
+	"cmp"
 	"time"
 
 	"peerless/internal/model"
@@ -36,10 +37,11 @@ type Machine struct {
 	listening []listening
 	waiting   [3]string // what was last said to be waited for: device, primary, backup
 
-	device device
-	sides  [2]side // by role: Primary, Backup
-	guests []guest // by address
-	aging  bool    // the age timer is armed
+	device     device
+	sides      [2]side            // by role: Primary, Backup
+	guests     []guest            // by address
+	guestCount map[model.Port]int // how many on a port: looked up, never ranged
+	aging      bool               // the age timer is armed
 
 	cause     step.Cause // the newest transition
 	move      move
@@ -69,7 +71,8 @@ type move struct {
 func New(cfg Config) *Machine {
 	// A probe interval of zero would fire without end.
 	cfg.Probe = max(cfg.Probe, time.Millisecond)
-	m := &Machine{cfg: cfg, trouble: map[step.Key]string{}}
+	cfg.MaxGuests = cmp.Or(cfg.MaxGuests, GuestsDefault)
+	m := &Machine{cfg: cfg, trouble: map[step.Key]string{}, guestCount: map[model.Port]int{}}
 	m.pair = m.newPair()
 	for i, r := range roles {
 		m.sides[i] = newSide(r, cfg)

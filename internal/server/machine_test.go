@@ -167,13 +167,13 @@ func TestServer_SilentGuest_AgesOut(t *testing.T) {
 func TestServer_TooManyGuests_OldestGivesWay(t *testing.T) {
 	s := started(t, member("tap0", "br0", true))
 	m := s.Machine.(*Machine)
-	for i := range guestMax + 10 {
+	for i := range GuestsDefault + 10 {
 		s.Now = s.Now.Add(time.Microsecond)
 		addr := netip.AddrFrom4([4]byte{10, 20, byte(i >> 8), byte(i)})
 		m.Step(s.Now, step.ARPSeen{Port: "tap0", Op: step.ARPRequest, SrcMAC: guestMAC, SenderMAC: guestMAC, SenderIP: addr})
 	}
-	if len(m.guests) != guestMax || m.guests[0].addr != netip.MustParseAddr("10.20.0.10") {
-		t.Fatalf("%d guests from %v, want %d from 10.20.0.10", len(m.guests), m.guests[0].addr, guestMax)
+	if len(m.guests) != GuestsDefault || m.guests[0].addr != netip.MustParseAddr("10.20.0.10") {
+		t.Fatalf("%d guests from %v, want %d from 10.20.0.10", len(m.guests), m.guests[0].addr, GuestsDefault)
 	}
 	for i := 1; i < len(m.guests); i++ {
 		if !m.guests[i-1].addr.Less(m.guests[i].addr) {
