@@ -86,7 +86,7 @@ func open(opts Options, eventBuffer int) (_ *Driver, err error) {
 	if err != nil {
 		return nil, err
 	}
-	if d.gates, err = openGates(opts.StatePath, now, d.wants, d.reads, d.log); err != nil {
+	if d.gates, err = openGates(opts.StatePath, now, d.ioctl, d.wants, d.reads, d.log); err != nil {
 		return nil, err
 	}
 	d.before, err = openBefore(opts.BeforePath, now, d.log)
@@ -119,6 +119,9 @@ func (d *Driver) Close() error {
 	}
 	if d.ioctl != nil {
 		errs = append(errs, d.ioctl.close())
+	}
+	if d.gates != nil {
+		d.gates.close()
 	}
 	return errors.Join(errs...)
 }

@@ -23,6 +23,7 @@ var errOperator = errors.New("closed by the operator")
 // us, hence a port is recorded as ours before it is closed, and only if it is open.
 type gates struct {
 	wants, reads *requester
+	ioctl        *ioctls
 	log          *slog.Logger
 
 	mu      sync.Mutex
@@ -43,9 +44,9 @@ type shutting struct {
 	method method
 }
 
-func openGates(path string, s stamp, wants, reads *requester, log *slog.Logger) (*gates, error) {
+func openGates(path string, s stamp, c *ioctls, wants, reads *requester, log *slog.Logger) (*gates, error) {
 	ledger, err := openLedger(path, s, log)
-	return &gates{wants: wants, reads: reads, log: log, ledger: ledger, methods: map[int]method{}}, err
+	return &gates{wants: wants, reads: reads, ioctl: c, log: log, ledger: ledger, methods: map[int]method{}}, err
 }
 
 // closePorts closes the ports and writes each one's outcome; nil means read back as closed. Everything that may take time comes
@@ -55,7 +56,7 @@ func (g *gates) closePorts(ports []portAt, errs []error) {
 	defer g.mu.Unlock()
 	var todo []shutting
 	for _, p := range ports {
-		l, err := readLink(g.reads, p.port)
+		l, err := g.look(p.port)
 		switch {
 		case err != nil:
 			errs[p.at] = fmt.Errorf("close port %s: %w", p.port, err)
@@ -78,9 +79,34 @@ func (g *gates) closePorts(ports []portAt, errs []error) {
 	}
 }
 
+// look reads what closing needs to know of a port. Where admin-down is known to be the means, its flags say it all, and reading them
+// does not wait for the lock that closing itself will need.
+func (g *gates) look(port model.Port) (link, error) {
+	index, err := g.ioctl.index(port)
+	if err != nil || g.methods[index] != adminDown {
+		return readLink(g.reads, port)
+	}
+	up, err := g.ioctl.adminUp(port)
+	if err != nil {
+		return link{}, err
+	}
+	return link{name: port, index: index, adminUp: up}, nil
+}
+
+// prepare finds out beforehand by which means the ports can be closed, so that no closing has to.
+func (g *gates) prepare(ports []model.Port) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for _, p := range ports {
+		if l, err := readLink(g.reads, p); err == nil { // one that is not there is looked at when it is closed
+			g.method(l)
+		}
+	}
+}
+
 // verifyClosed reads the port back. The answer to the request is only an explanation.
 func (g *gates) verifyClosed(s shutting, refused error) error {
-	l, err := readLink(g.reads, s.port)
+	l, err := g.look(s.port)
 	if err == nil && l.down() {
 		return nil
 	}
@@ -154,6 +180,13 @@ func (g *gates) sight(l link) (_ link, ours bool) {
 		g.save()
 	}
 	return l, false
+}
+
+// close gives the state file back.
+func (g *gates) close() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.ledger.file.close()
 }
 
 // save writes the ledger. A closing that cannot be recorded is still carried out: an open port to a dead end does harm now, a

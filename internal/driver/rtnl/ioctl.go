@@ -47,6 +47,18 @@ func (c *ioctls) name(index int) (model.Port, error) {
 	return model.Port(req.Name()), nil
 }
 
+// adminUp reads the port's flags, without the lock that every netlink request about links waits for.
+func (c *ioctls) adminUp(port model.Port) (bool, error) {
+	req, err := unix.NewIfreq(string(port))
+	if err != nil {
+		return false, err
+	}
+	if err := unix.IoctlIfreq(c.fd, unix.SIOCGIFFLAGS, req); err != nil {
+		return false, err
+	}
+	return req.Uint16()&unix.IFF_UP != 0, nil
+}
+
 // carrier reads the link as ETHTOOL_GLINK does, which makes the kernel deliver a carrier event that linkwatch is holding
 // back for up to a second. The ordinary RTM_NEWLINK follows.
 func (c *ioctls) carrier(port model.Port) (bool, error) {

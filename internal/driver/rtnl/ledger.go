@@ -14,6 +14,7 @@ type ledger struct {
 	path  string // empty: memory only
 	dirty bool
 	state ledgerState
+	file  inPlace
 }
 
 // ledgerState is the state file.
@@ -67,12 +68,12 @@ func (l *ledger) disown(port model.Port) {
 	}
 }
 
-// save writes the file if anything changed since it was last written.
+// save writes the file if anything changed since it was last written. A closing waits for it.
 func (l *ledger) save() error {
 	if !l.dirty || l.path == "" {
 		return nil
 	}
-	if err := writeState(l.path, l.state); err != nil {
+	if err := l.file.write(l.path, l.state); err != nil {
 		return err
 	}
 	l.dirty = false

@@ -63,23 +63,27 @@ func (r *requester) chunk(reqs []request, errs []error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	msgs := make([]netlink.Message, len(reqs))
+	last := uint32(len(reqs) - 1)
 	for i := range reqs {
-		msgs[i], errs[i] = reqs[i].msg, errNoAck
+		msgs[i] = reqs[i].msg
+		if uint32(i) != last {
+			msgs[i].Header.Flags &^= netlink.Acknowledge // the kernel tells of errors anyway, and in order
+		}
 	}
 	sent, err := r.conn.SendMessages(msgs)
-	for waiting := len(reqs); err == nil && waiting > 0; {
+	for told := false; err == nil && !told; {
 		var i uint32
 		var outcome error
-		if i, outcome, err = r.ack(sent[0].Header.Sequence); err == nil && i < uint32(len(errs)) && errors.Is(errs[i], errNoAck) {
+		if i, outcome, err = r.ack(sent[0].Header.Sequence); err == nil && i <= last {
 			errs[i] = outcome
-			waiting--
+			told = i == last
 		}
 	}
 	if err == nil {
 		return
 	}
-	for i := range errs {
-		if errors.Is(errs[i], errNoAck) {
+	for i := range errs { // of those without an answer nothing is known
+		if errs[i] == nil {
 			errs[i] = explain(err)
 		}
 	}

@@ -41,6 +41,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 		}
 		return err
 	}
+	d.gates.prepare(d.opts.PollPorts)
 	polling.Go(func() { d.pollCarrier(ctx) })
 	for {
 		err := d.stream(m, post)

@@ -60,3 +60,63 @@ func writeState(path string, state any) error {
 	}
 	return nil
 }
+
+// inPlace is a state file that is written by one system call, and kept open. A daemon that is killed leaves the old text or the new one,
+// never a part; a machine that crashes may leave anything, and its next boot takes no notice. So nothing waits for a disk.
+type inPlace struct {
+	file   *os.File
+	length int // of the text that it may hold
+}
+
+func (p *inPlace) write(path string, state any) error {
+	data, err := json.MarshalIndent(state, "", "  ")
+	if err == nil {
+		err = p.open(path)
+	}
+	if err == nil {
+		data = append(data, '\n')
+		length := len(data)
+		for len(data) < p.length { // what is left of a longer text is blank
+			data = append(data, '\n')
+		}
+		_, err = p.file.WriteAt(data, 0)
+		p.length = length
+	}
+	if err != nil {
+		return fmt.Errorf("write state file: %w", err)
+	}
+	return nil
+}
+
+// open makes sure that the file is the one with the name: somebody may have removed or replaced it.
+func (p *inPlace) open(path string) error {
+	if p.file != nil {
+		mine, err := p.file.Stat()
+		if err == nil {
+			var there os.FileInfo
+			if there, err = os.Stat(path); err == nil && os.SameFile(mine, there) {
+				return nil
+			}
+		}
+		p.close()
+	}
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE, 0o600)
+	if err != nil {
+		return err
+	}
+	info, err := f.Stat()
+	if err != nil {
+		_ = f.Close()
+		return err
+	}
+	p.file, p.length = f, int(info.Size())
+	return nil
+}
+
+// close gives the file back.
+func (p *inPlace) close() {
+	if p.file != nil {
+		_ = p.file.Close()
+		p.file = nil
+	}
+}
