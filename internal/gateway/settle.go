@@ -88,7 +88,8 @@ func (m *Machine) causeOf(h *mapping.Host, choice mapping.Choice) step.Cause {
 
 // place asks for the difference: new routes first, then the old primary is deleted, so that the host is never without a
 // route. Where the old leaf still draws traffic that it cannot deliver, this is the repair and goes first; the rest waits
-// until the new route is confirmed. What is only preparation for the next failure comes last.
+// until the new route is confirmed. Where the backup leads to the same leaf as the new route, the deletion alone is the repair. What is
+// only preparation for the next failure comes last.
 func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause) {
 	oldP, oldK := h.Primary, h.Backup
 	h.Primary, h.Backup = choice.Primary, choice.Backup
@@ -105,7 +106,12 @@ func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause
 			w.Why = "static host"
 		}
 		after = w.Key()
-		m.emit(w)
+		if repair && oldK == choice.Primary {
+			w.Urgent = false
+			m.later = append(m.later, w)
+		} else {
+			m.emit(w)
+		}
 	}
 	backup := m.backupChange(h, oldK, choice.Basis != nil && choice.Basis.Static, cause)
 	if choice.Primary == mapping.None && choice.Backup != mapping.None && backup.Object != nil {

@@ -4,11 +4,13 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf/announce"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
@@ -265,6 +267,52 @@ func TestLeaf_InheritedClaim_KeepsItsStampWhileAnotherLeafClaims(t *testing.T) {
 	w.do(garp("A2", 2))
 	if s, _ := w.m.book.Stamp(addrOf(2)); s != 1_790_000_100_001 {
 		t.Fatalf("stamp %d: the host's own announcement must win", s)
+	}
+}
+
+func TestLeaf_ServerTurnsUp_BringsWhatIsRememberedOfIt(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	const stamp = 1_790_000_000_000
+	feed := step.PathsChanged{Peer: upper}
+	for i := 1; i <= 4; i++ {
+		feed.Paths = append(feed.Paths, claimed(i, 2, stamp))
+	}
+	feed.Paths = append(feed.Paths, claimed(5, 2, stamp))
+	w.do(feed)
+	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(5, 7, stamp+1)}}) // moved to another server since
+	if got := lines(w.last, "want"); len(got) != 0 {
+		t.Fatalf("the feed alone: %v", got)
+	}
+	got := w.do(garp("A2", 1))
+	for i := 1; i <= 5; i++ {
+		routes := lines(got, "want route 10.10.10."+strconv.Itoa(i)+"/32 dev A2")
+		_, claims := w.m.book.Stamp(addrOf(i))
+		if want := i < 5; (len(routes) == 1) != want || claims != want {
+			t.Errorf("host %d: %v, claimed %v, want %v", i, routes, claims, want)
+		}
+	}
+	if s, _ := w.m.book.Stamp(addrOf(3)); s > announce.UnverifiedMax {
+		t.Errorf("host 3 is claimed with stamp %d though nobody has heard it", s)
+	}
+	if n := lines(got, noteInherited); len(n) != 1 || !strings.Contains(n[0], "3 remembered hosts") {
+		t.Errorf("told as %v", n)
+	}
+	if got := w.do(reply("A2", 2)); len(lines(got, "want neighbour 10.10.10.2")) != 1 {
+		t.Errorf("its MAC becomes known: %v", got)
+	}
+	for range 50 {
+		w.pass(100 * time.Millisecond)
+		w.do(reply("A2", 1))
+		w.do(reply("A2", 2))
+	}
+	if _, held := w.m.hosts.Holder(addrOf(2)); !held {
+		t.Error("host 2 answers and is gone")
+	}
+	for _, i := range []int{3, 4} {
+		if h, held := w.m.hosts.Holder(addrOf(i)); held {
+			t.Errorf("host %d never answered: %+v", i, h)
+		}
 	}
 }
 

@@ -104,7 +104,11 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromARP), 0)
 		return
 	}
+	arrival := d.arrival
 	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, announced), 0)
+	if d.arrival != arrival { // the first of its server
+		m.inherit(now, d)
+	}
 }
 
 // guarded reports whether a claim is not to be believed as long as another leaf has the address: it has it under another attachment, and
@@ -206,7 +210,7 @@ func (m *Machine) onNeighbor(now model.Instant, n step.NeighborState) {
 		}
 		h, held := m.hosts.Holder(n.Addr)
 		switch {
-		case held && h.Port == n.Port && (!n.Present || !n.Ours || n.MAC != h.MAC):
+		case held && h.Port == n.Port && !h.MAC.IsZero() && (!n.Present || !n.Ours || n.MAC != h.MAC):
 			m.want(step.Want{Object: neighborOf(h), Why: "somebody changed it"})
 		case !n.Ours && n.Present && n.Resolved && m.admit.Sender(n.Addr, n.MAC, n.MAC) == neighbor.Admitted:
 			m.change(now, m.hosts.Hint(now.Mono, n.Port, n.Addr, n.MAC, neighbor.FromKernel), 0)

@@ -49,6 +49,8 @@ func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
 	case neighbor.Rewrite:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)
+	case neighbor.Entry:
+		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
 	case neighbor.Withdraw:
 		m.withdraw(now, d, c, cause)
 	case neighbor.Remove:
@@ -100,11 +102,34 @@ func (m *Machine) arrivalCause(now model.Instant, d *downlink) step.Cause {
 	return d.arrival
 }
 
-// install makes the kernel hold the host before anybody is told of it.
+// inherit installs what is remembered of a server that has just turned up on its port, in one batch. Nobody has verified it: it is
+// claimed with a stamp that loses to every host that was really heard, and probed at once.
+func (m *Machine) inherit(now model.Instant, d *downlink) {
+	list := m.hosts.Inherit(now.Mono, d.Port, func(a netip.Addr) bool {
+		r := m.heard.Rival(a)
+		return r.Stamp != 0 && r.Attachment != d.ID
+	})
+	cause, n := m.arrivalCause(now, d), 0
+	for _, c := range list {
+		if c.Do == neighbor.Stand {
+			n++
+			m.install(d, c.Host, announce.Unverified(d.Role), c.Why, cause)
+		}
+	}
+	if n > 0 {
+		m.emit(step.Note{What: noteInherited, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageLearn, Hosts: n, Cause: cause,
+			Text: plural(n, "remembered host") + " taken on " + string(d.Port), Why: "their server has turned up here"})
+	}
+}
+
+// install makes the kernel hold the host before anybody is told of it: the neighbour entry and the route on one socket, in this order.
+// The route does not wait for the outcome: without an entry, which a host that was never heard here has not got, the kernel asks by
+// itself.
 func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
-	n, r := neighborOf(h), m.routeOf(h)
-	m.want(step.Want{Object: n, Why: why, Cause: cause})
-	m.want(step.Want{Object: r, After: n.Key(), Why: why, Cause: cause})
+	if !h.MAC.IsZero() {
+		m.want(step.Want{Object: neighborOf(h), Why: why, Cause: cause})
+	}
+	m.want(step.Want{Object: m.routeOf(h), Why: why, Cause: cause})
 	m.advertise(d, h, stamp, why, cause)
 }
 

@@ -49,6 +49,7 @@ const (
 	noteDrainRefused   = "drain-refused"    // somebody would have no link left
 	noteUndrained      = "undrained"        // and back
 	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
+	noteInherited      = "hosts-inherited"  // learn: remembered hosts are taken, since their server has turned up
 )
 
 // Timers of the machine.

@@ -31,6 +31,7 @@ func (t *Table) apply(now time.Duration, e *entry, ev Event, why string) {
 func (t *Table) enter(now time.Duration, e *entry, to State) {
 	p := t.ports[e.Port]
 	if !e.State.Installed() && to.Installed() {
+		e.kin = true
 		p.held++
 		t.holder[e.Addr] = e
 	}

@@ -36,12 +36,15 @@ func (t *Table) Hear(now time.Duration, port model.Port, addr netip.Addr, mac mo
 	if !e.State.Installed() && !e.Static {
 		e.Source = FromARP
 	}
-	changed := e.State.Advertised() && e.MAC != mac
+	changed, known := e.State.Advertised() && e.MAC != mac, !e.MAC.IsZero()
 	t.setMAC(e, mac)
 	e.Heard = now
 	e.det.Heard()
-	if changed {
+	switch {
+	case changed && known:
 		t.emit(Rewrite, e, "its MAC changed")
+	case changed:
+		t.emit(Entry, e, "its MAC is known now")
 	}
 	ev := Heard
 	if announced {
@@ -171,6 +174,7 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	case now < e.asked+t.patience(from):
 		return // asked just now
 	}
+	e.kin = e.kin || from == FromFeed
 	if !mac.IsZero() && !e.bound {
 		t.setMAC(e, mac)
 	}
@@ -258,6 +262,22 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 	}
 	t.setMAC(e, mac)
 	t.apply(now, e, Adopted, "found in the kernel after a restart")
+	return t.out
+}
+
+// Inherit tells that the server behind a port has turned up there: what is known to be of that server is installed at once and probed,
+// unless it is known to be elsewhere now.
+func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip.Addr) bool) []Change {
+	t.out = t.out[:0]
+	p := t.ports[port]
+	for _, e := range t.sorted(p) {
+		if p.held >= p.max {
+			break
+		}
+		if e.State == Target && e.kin && !e.Static && t.holder[e.Addr] == nil && !elsewhere(e.Addr) {
+			t.apply(now, e, Adopted, "its server has turned up here")
+		}
+	}
 	return t.out
 }
 

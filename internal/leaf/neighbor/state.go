@@ -62,6 +62,7 @@ const (
 	Verify       // an unverified claim is confirmed by the host
 	Restamp      // it arrived again while doubted
 	Rewrite      // its MAC changed on the same port
+	Entry        // its MAC was not known and is now: neighbour entry
 	Withdraw     // stop advertising; it stays installed for the drain
 	Remove       // delete route and neighbour entry
 	Duplicate    // it answers here although another leaf claims it too

@@ -89,6 +89,7 @@ type Change struct {
 type entry struct {
 	Host
 	bound   bool          // static with a MAC: silence does not remove it
+	kin     bool          // known to be of the port's server: it was here, or the feed names it under the same server port
 	told    bool          // a conflict or a duplicate was reported
 	doubt   string        // why it is, or was last, doubted
 	settled time.Duration // a challenge by another of our ports is not heard before
@@ -99,6 +100,8 @@ type entry struct {
 	due     time.Duration
 	serial  uint64
 	pos     int  // in the heap; -1: not in it
+	place   int  // in its port's list
+	mated   int  // in the list of its MAC
 	waiting bool // in line for a probe
 }
 
@@ -161,7 +164,7 @@ func (t *Table) ensure(p *portTable, addr netip.Addr) *entry {
 	at := place{p.name, addr}
 	e := t.entries[at]
 	if e == nil {
-		e = &entry{Host: Host{Port: p.name, Addr: addr}, pos: -1}
+		e = &entry{Host: Host{Port: p.name, Addr: addr}, pos: -1, place: len(p.list)}
 		t.entries[at] = e
 		p.list = append(p.list, e)
 	}
@@ -174,9 +177,11 @@ func (t *Table) forget(e *entry) {
 	t.setMAC(e, model.MAC{})
 	delete(t.entries, place{e.Port, e.Addr})
 	p := t.ports[e.Port]
-	if i := slices.Index(p.list, e); i >= 0 {
-		p.list = slices.Delete(p.list, i, i+1)
-	}
+	last := len(p.list) - 1
+	p.list[e.place] = p.list[last]
+	p.list[e.place].place = e.place
+	p.list[last] = nil
+	p.list = p.list[:last]
 }
 
 func (t *Table) setMAC(e *entry, mac model.MAC) {
@@ -184,15 +189,20 @@ func (t *Table) setMAC(e *entry, mac model.MAC) {
 		return
 	}
 	if !e.MAC.IsZero() {
-		rest := slices.DeleteFunc(t.byMAC[e.MAC], func(o *entry) bool { return o == e })
-		if len(rest) == 0 {
+		mates := t.byMAC[e.MAC]
+		last := len(mates) - 1
+		mates[e.mated] = mates[last]
+		mates[e.mated].mated = e.mated
+		mates[last] = nil
+		if last == 0 {
 			delete(t.byMAC, e.MAC)
 		} else {
-			t.byMAC[e.MAC] = rest
+			t.byMAC[e.MAC] = mates[:last]
 		}
 	}
 	e.MAC = mac
 	if !mac.IsZero() {
+		e.mated = len(t.byMAC[mac])
 		t.byMAC[mac] = append(t.byMAC[mac], e)
 	}
 }
