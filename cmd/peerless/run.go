@@ -20,6 +20,7 @@ import (
 
 type runCmd struct {
 	Config string `required:"" placeholder:"FILE" help:"The node's config file."`
+	Pprof  string `placeholder:"SOCKET" help:"Serve Go's profiler on this unix socket. Default: not at all."`
 }
 
 // Run is the daemon. It ends at SIGTERM and leaves the kernel's state as it is: what is forwarded stays forwarded.
@@ -32,7 +33,9 @@ func (c *runCmd) Run(a *app) error {
 		return err
 	}
 	common := file.Common()
-	log := newLogger(a.err, common)
+	out := newLateWriter(a.err)
+	defer out.close()
+	log := newLogger(out, common)
 	life, err := beginLife(common)
 	if err != nil {
 		return err
@@ -43,6 +46,13 @@ func (c *runCmd) Run(a *app) error {
 		return err
 	}
 	defer n.close(log)
+	if c.Pprof != "" {
+		stop, err := serveProfiles(a.ctx, c.Pprof)
+		if err != nil {
+			return err
+		}
+		defer stop()
+	}
 	if err := n.run(a.ctx, common, log); err != nil {
 		return err
 	}
