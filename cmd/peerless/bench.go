@@ -12,6 +12,32 @@ import (
 
 type benchCmd struct {
 	Failover benchFailoverCmd `cmd:"" help:"Measure how long hosts are out when a link fails, beside the floor and other engines."`
+	Scale    benchScaleCmd    `cmd:"" help:"Measure what many hosts cost: memory, CPU at rest, learning, start."`
+}
+
+type benchScaleCmd struct {
+	Hosts    []int `default:"1000,10000" placeholder:"N,..." help:"Numbers of hosts, up to 100000. Default: 1000,10000."`
+	JSON     bool  `name:"json" help:"Print JSON."`
+	Markdown bool  `help:"Print the table as Markdown."`
+}
+
+// Run exits with 1 when something could not be measured.
+func (c *benchScaleCmd) Run(a *app) error {
+	res, err := bench.MeasureScale(a.ctx, bench.Options{Hosts: c.Hosts, Progress: a.err})
+	if res == nil {
+		return benchError(err)
+	}
+	if c.JSON {
+		err = errors.Join(err, res.WriteJSON(a.out))
+	} else {
+		err = errors.Join(err, res.WriteTable(a.out, c.Markdown))
+	}
+	for _, row := range res.Rows {
+		if row.Failed != "" {
+			err = errors.Join(err, fmt.Errorf("bench scale: %d hosts: %s", row.Hosts, row.Failed))
+		}
+	}
+	return benchError(err)
 }
 
 type benchFailoverCmd struct {
@@ -23,6 +49,7 @@ type benchFailoverCmd struct {
 	Markdown bool     `help:"Print the table as Markdown."`
 	SVG      string   `name:"svg" placeholder:"FILE" help:"Also draw outage against hosts."`
 	Join     string   `placeholder:"FILE" help:"Add the runs of this JSON file, if it is there, and write all of them to it: many short measurements make one long one."`
+	Timeline bool     `help:"Also tell what the daemons of peerless journalled at each fault."`
 	Explain  bool     `help:"Print exactly how every engine is set up, and measure nothing."`
 }
 
@@ -35,7 +62,7 @@ func (c *benchFailoverCmd) Run(a *app) error {
 		}
 		return benchError(err)
 	}
-	res, err := bench.Failover(a.ctx, bench.Options{Hosts: c.Hosts, Runs: c.Runs, Engines: c.Engines, Faults: c.Faults, Progress: a.err})
+	res, err := bench.Failover(a.ctx, bench.Options{Hosts: c.Hosts, Runs: c.Runs, Engines: c.Engines, Faults: c.Faults, Progress: a.err, Timeline: c.Timeline})
 	if res == nil {
 		return benchError(err)
 	}

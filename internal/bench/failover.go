@@ -26,6 +26,7 @@ type Options struct {
 	Faults   []string  // empty: both
 	Binary   string    // the peerless binary; empty: this one
 	Progress io.Writer // nil: silence
+	Timeline bool      // keep what peerless's daemons journalled
 }
 
 // ErrUsage marks errors of the caller.
@@ -48,6 +49,15 @@ type Sample struct {
 	PauseMs    float64   `json:"sender_pause_ms"` // the longest silence of the probes themselves: no outage can be told finer
 	Duplicated uint64    `json:"duplicated"`
 	Invalid    string    `json:"invalid,omitempty"` // why this sample counts for nothing
+	Timeline   []Moment  `json:"timeline,omitempty"`
+}
+
+// Moment is something that a daemon journalled, in milliseconds after the first packet that was lost.
+type Moment struct {
+	AtMs  float64 `json:"at_ms"`
+	Node  string  `json:"node"`
+	Event string  `json:"event"`
+	Why   string  `json:"why,omitempty"`
 }
 
 func (o Options) prepare() (Options, []engine, error) {
@@ -141,6 +151,9 @@ func (r *Result) round(ctx context.Context, o Options, list []engine, hosts int)
 				r.Samples = append(r.Samples, sample)
 				fmt.Fprintf(o.Progress, "%d/%d %s %s: %d hosts: outage %.2f to %.2f ms, kernel right %.2f ms %s\n", run+1, o.Runs, f,
 					s.engine.name, hosts, slices.Min(sample.OutageMs), slices.Max(sample.OutageMs), sample.RightMs, sample.Invalid)
+				for _, m := range sample.Timeline {
+					fmt.Fprintf(o.Progress, "  %9.3f ms  %s  %s (%s)\n", m.AtMs, m.Node, m.Event, m.Why)
+				}
 			}
 		}
 	}

@@ -173,9 +173,10 @@ downlinks:
 `, name, as, subnet, gate, gateMAC, end(net, 1), role, room(hosts), as-65000+10)
 }
 
-func serverYAML(int) string {
+func serverYAML(hosts int) string {
 	return fmt.Sprintf(`role: server
 name: S
+max-guests: %d
 link-pair:
   device: br0
   primary: eth0
@@ -185,7 +186,7 @@ link-pair:
 fail-back:
   policy: after
   stable: 1s
-`, gate, gateMAC)
+`, room(hosts), gate, gateMAC)
 }
 
 // standIns are the processes of an engine without peerless, in the order in which they start.

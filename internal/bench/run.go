@@ -1,12 +1,15 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"math"
 	"net/netip"
 	"runtime"
+	"slices"
+	"strconv"
 	"time"
 
 	"peerless/internal/bench/hand"
@@ -25,6 +28,9 @@ const (
 	faultMax   = 8 * time.Second        // an engine that has not repaired by then has failed this run
 	steadyMax  = 40 * time.Second
 )
+
+// momentsMax bounds what is kept of one daemon's journal.
+const momentsMax = 40
 
 // Faults that can be measured.
 const (
@@ -82,8 +88,35 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 	if err := errors.Join(err, s.fleet.Rate(0, all)); err != nil {
 		return out, err
 	}
-	out.fill(got, right)
+	began := out.fill(got, right)
+	if s.timeline && s.engine.act == "" {
+		if out.Timeline, err = s.story(ctx, at, began); err != nil {
+			return out, err
+		}
+	}
 	return out, s.mend(fault)
+}
+
+// story merges what the daemons journalled; times count from the first packet that was lost.
+func (s *stage) story(ctx context.Context, at, began int64) ([]Moment, error) {
+	var out []Moment
+	for _, node := range []string{nodeG, nodeA, nodeB, nodeS} {
+		var events []struct {
+			MonoNs int64  `json:"mono_ns"`
+			Text   string `json:"text"`
+			Why    string `json:"why"`
+		}
+		if err := s.stand.Ask(ctx, node, "events?since_ns="+strconv.FormatInt(at, 10), &events); err != nil {
+			return nil, err
+		}
+		for i, e := range events {
+			if i < momentsMax {
+				out = append(out, Moment{AtMs: ms(time.Duration(e.MonoNs - began)), Node: node, Event: e.Text, Why: e.Why})
+			}
+		}
+	}
+	slices.SortStableFunc(out, func(a, b Moment) int { return cmp.Compare(a.AtMs, b.AtMs) })
+	return out, nil
 }
 
 // mend puts the cable and the stand-ins back.
@@ -96,7 +129,7 @@ func (s *stage) mend(fault string) error {
 }
 
 // fill reads the probes' answers. The fault begins with the first packet that was lost.
-func (s *Sample) fill(got []probe.Measured, right int64) {
+func (s *Sample) fill(got []probe.Measured, right int64) (began int64) {
 	if right == 0 {
 		s.Invalid = "the gateway's kernel did not become right in " + faultMax.String()
 	}
@@ -110,20 +143,20 @@ func (s *Sample) fill(got []probe.Measured, right int64) {
 			s.Invalid = "a probed host did not recover"
 		}
 	}
-	switch {
-	case lost == 0:
+	if lost == 0 {
 		s.Invalid = "nothing was lost: the fault was not felt"
-		return
-	case right == 0:
-		return
+		return 0
 	}
-	began := int64(math.MaxInt64)
+	began = math.MaxInt64
 	for _, m := range got {
 		if len(m.Gaps) > 0 {
 			began = min(began, m.Gaps[0].Sent)
 		}
 	}
-	s.RightMs = max(0, ms(time.Duration(right-began)))
+	if right > 0 {
+		s.RightMs = max(0, ms(time.Duration(right-began)))
+	}
+	return began
 }
 
 func ms(d time.Duration) float64 { return float64(d.Round(time.Microsecond)) / 1e6 }

@@ -35,6 +35,8 @@ type stage struct {
 	eyes   *hand.Lookup
 	toOld  int // interface indexes on the gateway
 	toNew  int
+
+	timeline bool
 }
 
 // standIn is a process of package hand.
@@ -69,7 +71,7 @@ func build(ctx context.Context, e engine, hosts int, o Options) (*stage, error) 
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", e.name, err)
 	}
-	s := &stage{engine: e, hosts: hosts, stand: stand, cables: map[string]*hand.Cable{}}
+	s := &stage{engine: e, hosts: hosts, stand: stand, cables: map[string]*hand.Cable{}, timeline: o.Timeline}
 	if err := s.furnish(ctx, o); err != nil {
 		stand.KeepLogs()
 		return nil, errors.Join(fmt.Errorf("build %s: %w", e.name, err), s.end())
