@@ -30,7 +30,7 @@ type Action struct {
 type Turn struct {
 	machine step.Machine
 	gen     uint64
-	wants   map[step.Key]*wanted
+	wants   map[step.Key]*wanted    // not applied yet
 	waiting map[step.Key][]step.Key // wants that wait for this key, in the order asked
 	timers  timerQueue
 	armed   map[step.Timer]*timer
@@ -52,7 +52,6 @@ const (
 	waitingAfter state = iota // for the key it comes after
 	inHand                    // with the runner
 	pausing                   // failed, a retry is set
-	applied
 )
 
 // NewTurn makes a turn around a machine.
@@ -85,10 +84,7 @@ func (t *Turn) Outcome(now model.Instant, key step.Key, gen uint64, err error) [
 		t.feed(now, step.Failed{Want: w.want, Err: err.Error(), Attempt: w.attempt})
 		return t.actions
 	}
-	w.state, w.attempt = applied, 0
-	if w.want.Absent {
-		delete(t.wants, key)
-	}
+	delete(t.wants, key) // what is so needs no memory: asking again applies again
 	t.release(key)
 	t.feed(now, step.Applied{Want: w.want, Took: now.Mono - w.asked})
 	return t.actions
@@ -142,9 +138,7 @@ func (t *Turn) attempt(key step.Key) int {
 func (t *Turn) Pending() []step.Want {
 	var out []step.Want
 	for _, w := range t.wants {
-		if w.state != applied {
-			out = append(out, w.want)
-		}
+		out = append(out, w.want)
 	}
 	return out
 }
@@ -178,7 +172,7 @@ func (t *Turn) want(now model.Instant, w step.Want) {
 	}
 	t.gen++
 	*cur = wanted{want: w, gen: t.gen, asked: now.Mono}
-	if after := t.wants[w.After]; w.After != (step.Key{}) && after != nil && after.state != applied {
+	if after := t.wants[w.After]; w.After != (step.Key{}) && after != nil {
 		cur.state = waitingAfter
 		t.waiting[w.After] = append(t.waiting[w.After], key)
 		return
