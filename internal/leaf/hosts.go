@@ -102,8 +102,8 @@ func (m *Machine) arrivalCause(now model.Instant, d *downlink) step.Cause {
 	return d.arrival
 }
 
-// inherit installs what is remembered of a server that has just turned up on its port, in one batch. Nobody has verified it: it is
-// claimed with a stamp that loses to every host that was really heard, and probed at once.
+// inherit installs what is remembered of a server that has just turned up on its port, in one batch, and has it probed at once. It is
+// claimed only when the host itself is heard: until then the word on the attachment, which has come before, moves its traffic here.
 func (m *Machine) inherit(now model.Instant, d *downlink) {
 	list := m.hosts.Inherit(now.Mono, d.Port, func(a netip.Addr) bool {
 		r := m.heard.Rival(a)
@@ -113,7 +113,7 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 	for _, c := range list {
 		if c.Do == neighbor.Stand {
 			n++
-			m.install(d, c.Host, announce.Unverified(d.Role), c.Why, cause)
+			m.hold(c.Host, c.Why, cause)
 		}
 	}
 	if n > 0 {
@@ -126,11 +126,15 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 // The route does not wait for the outcome: without an entry, which a host that was never heard here has not got, the kernel asks by
 // itself.
 func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
+	m.hold(h, why, cause)
+	m.advertise(d, h, stamp, why, cause)
+}
+
+func (m *Machine) hold(h neighbor.Host, why string, cause step.Cause) {
 	if !h.MAC.IsZero() {
 		m.want(step.Want{Object: neighborOf(h), Why: why, Cause: cause})
 	}
 	m.want(step.Want{Object: m.routeOf(h), Why: why, Cause: cause})
-	m.advertise(d, h, stamp, why, cause)
 }
 
 func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
@@ -154,6 +158,9 @@ func (m *Machine) verify(now model.Instant, d *downlink, c neighbor.Change) {
 	h := c.Host
 	text := "host " + h.Addr.String() + " on " + string(d.Port) + " answers"
 	if r := m.heard.Rival(h.Addr); r.Stamp != 0 {
+		if _, standing := m.book.Stamp(h.Addr); !standing { // it came with its server
+			m.advertise(d, h, announce.Unverified(d.Role), "verified, and another leaf claims it too", m.arrivalCause(now, d))
+		}
 		m.noteHost(noteHostVerified, d, h, text, "another leaf claims it too: the inherited stamp is kept", step.StageNone, 0)
 		return
 	}

@@ -5,11 +5,12 @@ import (
 	"time"
 )
 
-// pace is the unit of pacing, and burst the number of probes that may leave within one: 4,000 probes a second at most,
-// whatever happens to fall due at once.
+// pace is the unit of pacing, and burst the number of probes that may leave within one: 10,000 probes a second at most,
+// whatever happens to fall due at once. What is left over from one unit to the next is sent together, and answered together: waking up
+// for each probe and each answer would be most of a leaf's work.
 const (
-	pace  = time.Millisecond
-	burst = 4
+	pace  = 10 * time.Millisecond
+	burst = 100
 )
 
 // schedule orders entries by when they are due: one timer for all hosts, never one for each.
@@ -46,7 +47,17 @@ func (s *schedule) later(now, interval time.Duration) time.Duration {
 		due = min(s.tail+gap, now+2*interval)
 	}
 	s.tail = due
-	return due
+	return onGrid(due, interval)
+}
+
+// onGrid puts off a probe a little, so that it falls together with others.
+func onGrid(due, interval time.Duration) time.Duration {
+	const fine = 100 // the part of an interval that does not matter
+	grid := min(pace, interval/fine)
+	if grid <= 0 {
+		return due
+	}
+	return (due + grid - 1) / grid * grid
 }
 
 // due pops the next entry whose time has come.
