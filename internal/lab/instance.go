@@ -62,6 +62,7 @@ func (in *instance) build(ctx context.Context) error {
 			return fmt.Errorf("make lab directory: %w", err)
 		}
 	}
+	memory(in.path("state"))
 	if err := in.site.save(in.state); err != nil {
 		return err
 	}

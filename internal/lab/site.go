@@ -138,6 +138,12 @@ func (s site) claim(t topology.Topology) (*os.File, error) {
 	return lock, nil
 }
 
+// memory puts a directory into memory, as /run is on most machines: daemons write there before they close a port. Where that is
+// forbidden the directory stays as it is.
+func memory(dir string) {
+	_ = unix.Mount("tmpfs", dir, "tmpfs", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "size=64m,mode=0755")
+}
+
 // clean ends the processes that the state names and removes namespaces and files. It needs the lock.
 func (s site) clean(t topology.Topology, grace time.Duration) error {
 	st, err := s.load(t.Name)
@@ -150,6 +156,7 @@ func (s site) clean(t topology.Topology, grace time.Duration) error {
 	for _, n := range t.Nodes {
 		errs = append(errs, netns.Delete(s.space(t.Name, n.Name)))
 	}
+	_ = unix.Unmount(filepath.Join(s.dir(t.Name), "state"), unix.MNT_DETACH) // most often there is none
 	if err := os.RemoveAll(s.dir(t.Name)); err != nil {
 		errs = append(errs, fmt.Errorf("remove state of lab %s: %w", t.Name, err))
 	}
