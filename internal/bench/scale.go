@@ -129,20 +129,11 @@ func (s *stage) scaleLearn(ctx context.Context, row *Scale) error {
 	return nil
 }
 
-// up waits until the daemons have nothing to do any more but learn: both ports of the server are up at the gateway.
+// up waits until the daemons have nothing to do any more but learn: the gateway has the server itself by the old leaf, and its other port.
 func (s *stage) up(ctx context.Context) error {
 	for end := time.Now().Add(steadyMax); ; time.Sleep(50 * time.Millisecond) {
-		var rows []step.MappingRow
-		ready := 0
-		if s.stand.Ask(ctx, nodeG, "mapping", &rows) == nil {
-			for _, r := range rows {
-				if r.Uplink == "up" && r.Downlink == "up" {
-					ready++
-				}
-			}
-		}
 		switch {
-		case ready == 2:
+		case s.unready(ctx) == 0: // the server itself is a host
 			return nil
 		case ctx.Err() != nil:
 			return context.Cause(ctx)

@@ -32,9 +32,11 @@ type stage struct {
 	fleet  *probe.Fleet
 	hands  []*standIn             // in the order in which they start
 	cables map[string]*hand.Cable // by fault
-	eyes   *hand.Lookup
-	toOld  int // interface indexes on the gateway
+	eyes   *hand.Lookup           // on the gateway
+	behind *hand.Lookup           // on the new leaf
+	toOld  int                    // interface indexes on the gateway
 	toNew  int
+	down   int // the new leaf's port to the server
 
 	timeline bool
 }
@@ -128,6 +130,15 @@ func (s *stage) dress() error {
 			}
 			s.toOld, s.toNew = near.Index, far.Index
 			s.eyes, err = hand.OpenLookup()
+			return err
+		}),
+		in(nodeB, func() error {
+			down, err := net.InterfaceByName("B1")
+			if err != nil {
+				return err
+			}
+			s.down = down.Index
+			s.behind, err = hand.OpenLookup()
 			return err
 		}))
 	for fault, where := range faults {
@@ -257,8 +268,10 @@ func (s *stage) end() error {
 			c.Close()
 		}
 	}
-	if s.eyes != nil {
-		s.eyes.Close()
+	for _, l := range []*hand.Lookup{s.eyes, s.behind} {
+		if l != nil {
+			l.Close()
+		}
 	}
 	return s.stand.End()
 }
@@ -319,6 +332,9 @@ func (s *stage) steady(ctx context.Context, bound time.Duration) error {
 			greeted = time.Now()
 		}
 		left, err := s.wrong(s.toOld)
+		if err == nil && left == 0 {
+			left, err = s.lingering()
+		}
 		if err != nil {
 			return err
 		}
@@ -333,6 +349,24 @@ func (s *stage) steady(ctx context.Context, bound time.Duration) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
+}
+
+// lingering counts the hosts that the new leaf still has from the fault before: it would have nothing to do at the next one. Those of
+// the floors are there for good.
+func (s *stage) lingering() (n int, err error) {
+	if s.engine.act == hand.Datagram || s.engine.act == hand.GoBGP {
+		return 0, nil
+	}
+	for i := range s.hosts {
+		got, err := s.behind.Port(host(i))
+		if err != nil {
+			return n, err
+		}
+		if got == s.down {
+			n++
+		}
+	}
+	return n, nil
 }
 
 // wrong counts the hosts that the gateway's kernel would not send by the port.
