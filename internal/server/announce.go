@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"net/netip"
+	"time"
 
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -14,6 +15,12 @@ func compareAddress(a, b step.Address) int {
 
 // urgentMax is how many announcements go before the kernel is asked to send by the new link; each takes some microseconds.
 const urgentMax = 16
+
+// portion is how many announcements follow at a time, and portionPause how long after one another.
+const (
+	portion      = 128
+	portionPause = time.Millisecond
+)
 
 // announceable reports whether an address may be said to be here: a unicast IPv4 address of more than this link or
 // machine, and never the gateway's (announce-the-truth).
@@ -76,17 +83,44 @@ func (m *Machine) isOwn(addr netip.Addr) bool {
 }
 
 // announceAll announces every address straight out of the link, past bridge and bond, and returns how many. The first ones
-// are urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here.
+// are urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here. The rest
+// follows in portions that no port has to drop.
 func (m *Machine) announceAll(r model.Role, why string) int {
 	s := m.side(r)
 	if r == model.RoleUnknown || !s.up {
 		return 0
 	}
 	hosts := m.hosts()
-	for i, h := range hosts {
-		m.announce(s.port, h, i < urgentMax, why)
+	first := min(len(hosts), urgentMax)
+	for _, h := range hosts[:first] {
+		m.announce(s.port, h, true, why)
 	}
+	if len(m.rest) > 0 {
+		m.disarm(step.Timer{Kind: timerMore})
+	}
+	m.rest, m.restPort, m.restWhy = hosts[first:], s.port, why
+	m.armMore()
 	return len(hosts)
+}
+
+func (m *Machine) armMore() {
+	if len(m.rest) > 0 {
+		m.arm(step.Timer{Kind: timerMore}, m.now+portionPause)
+	}
+}
+
+// announceMore sends the next portion, as long as the link is there.
+func (m *Machine) announceMore() {
+	if s := m.sideOf(m.restPort); s == nil || !s.up {
+		m.rest = nil
+		return
+	}
+	n := min(len(m.rest), portion)
+	for _, h := range m.rest[:n] {
+		m.announce(m.restPort, h, false, m.restWhy)
+	}
+	m.rest = m.rest[n:]
+	m.armMore()
 }
 
 // announce sends an ARP announcement (RFC 5227 section 2.3): a request, sender and target being the address itself.

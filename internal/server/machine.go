@@ -20,6 +20,7 @@ const (
 	timerAnnounce = "announce" // the next repetition of the announcements
 	timerProbe    = "probe"    // per port of the pair
 	timerAge      = "age"      // the oldest guest's end
+	timerMore     = "more"     // the next portion of announcements
 )
 
 // roles of the pair in the order in which everything is done and shown.
@@ -43,6 +44,10 @@ type Machine struct {
 	guestCount map[model.Port]int // how many on a port: looked up, never ranged
 	aging      bool               // the age timer is armed
 
+	now       time.Duration
+	rest      []host // not announced yet, of the newest round
+	restPort  model.Port
+	restWhy   string
 	cause     step.Cause // the newest transition
 	move      move
 	pairTimer time.Duration // when the pair timer is armed for; zero: not armed
@@ -89,7 +94,7 @@ func (m *Machine) newPair() *linkpair.Pair {
 
 // Step takes one event. Before the first Snapshot nothing of the kernel is known and nothing is asked of it.
 func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
-	m.out = m.out[:0]
+	m.out, m.now = m.out[:0], now.Mono
 	if e, ok := ev.(step.Snapshot); ok {
 		m.onSnapshot(now, e)
 		return m.out
@@ -128,6 +133,8 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 		m.decide(now)
 	case timerAnnounce:
 		m.onAnnounce()
+	case timerMore:
+		m.announceMore()
 	case timerProbe:
 		if s := m.sideOf(t.Port); s != nil {
 			m.onProbe(now, s)

@@ -182,6 +182,44 @@ func TestServer_TooManyGuests_OldestGivesWay(t *testing.T) {
 	}
 }
 
+func TestServer_ManyGuests_AreAnnouncedInPortionsAndNotOnADeadLink(t *testing.T) {
+	const guests = 500
+	s := started(t, member("tap0", "br0", true))
+	m := s.Machine.(*Machine)
+	for i := range guests {
+		addr := netip.AddrFrom4([4]byte{10, 20, byte(i >> 8), byte(i)})
+		m.Step(s.Now, step.ARPSeen{Port: "tap0", Op: step.ARPRequest, SrcMAC: guestMAC, SenderMAC: guestMAC, SenderIP: addr})
+	}
+	count := func(out []step.Effect) (all, urgent int) {
+		for _, e := range out {
+			if a, ok := e.(step.SendARP); ok && a.SenderIP == a.TargetIP {
+				all++
+				if a.Urgent {
+					urgent++
+				}
+			}
+		}
+		return all, urgent
+	}
+	sent, urgent := count(m.Step(s.Now, step.PortChanged{PortState: member("eth0", "br0", false)}))
+	if sent != urgentMax || urgent != urgentMax {
+		t.Fatalf("%d announcements at once, %d of them urgent, want %d", sent, urgent, urgentMax)
+	}
+	for range 3 {
+		n, _ := count(m.Step(s.Now, step.TimerFired{Timer: step.Timer{Kind: timerMore}}))
+		if sent += n; n > portion {
+			t.Fatalf("%d announcements in one portion", n)
+		}
+	}
+	if want := urgentMax + 3*portion; sent != want {
+		t.Fatalf("%d announced after three portions, want %d", sent, want)
+	}
+	m.Step(s.Now, step.PortChanged{PortState: member("eth1", "br0", false)})
+	if n, _ := count(m.Step(s.Now, step.TimerFired{Timer: step.Timer{Kind: timerMore}})); n != 0 {
+		t.Fatalf("%d announced on a link that is down", n)
+	}
+}
+
 func TestServer_Bond_SelectsTheSlaveAndAnnouncesForTheBridgeAbove(t *testing.T) {
 	s := newStory(bondConfig())
 	s.answers["eth0"], s.answers["eth1"] = true, true
