@@ -122,19 +122,19 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 	}
 }
 
-// install makes the kernel hold the host before anybody is told of it: the neighbour entry and the route on one socket, in this order.
-// The route does not wait for the outcome: without an entry, which a host that was never heard here has not got, the kernel asks by
-// itself.
+// install makes the kernel hold the host before anybody is told of it: the route and the neighbour entry on one socket, in this order.
+// What arrives between the two waits in the kernel for the entry; without one, which a host that was never heard here has not got, the
+// kernel asks by itself.
 func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
 	m.hold(h, why, cause)
 	m.advertise(d, h, stamp, why, cause)
 }
 
 func (m *Machine) hold(h neighbor.Host, why string, cause step.Cause) {
+	m.want(step.Want{Object: m.routeOf(h), Why: why, Cause: cause})
 	if !h.MAC.IsZero() {
 		m.want(step.Want{Object: neighborOf(h), Why: why, Cause: cause})
 	}
-	m.want(step.Want{Object: m.routeOf(h), Why: why, Cause: cause})
 }
 
 func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
