@@ -83,8 +83,7 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 	if err != nil {
 		return out, errors.Join(err, s.mend(fault))
 	}
-	time.Sleep(wholeFor + 2*probe.Settle)
-	got, err := s.fleet.Measure(at-int64(warmUp), probe.Mono()-int64(probe.Settle), wholeFor)
+	got, err := s.felt(ctx, at)
 	if err := errors.Join(err, s.fleet.Rate(0, all)); err != nil {
 		return out, err
 	}
@@ -95,6 +94,21 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 		}
 	}
 	return out, s.mend(fault)
+}
+
+// felt tells what became of the probes once every probed host is whole again, or has had its time.
+func (s *stage) felt(ctx context.Context, at int64) (got []probe.Measured, err error) {
+	for {
+		time.Sleep(wholeFor + 2*probe.Settle)
+		now := probe.Mono()
+		if got, err = s.fleet.Measure(at-int64(warmUp), now-int64(probe.Settle), wholeFor); err != nil {
+			return nil, err
+		}
+		out := slices.ContainsFunc(got, func(m probe.Measured) bool { return !m.Recovered })
+		if !out || time.Duration(now-at) > faultMax || ctx.Err() != nil {
+			return got, nil
+		}
+	}
 }
 
 // story merges what the daemons journalled; times count from the first packet that was lost.
