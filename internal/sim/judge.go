@@ -415,7 +415,7 @@ func (j *judge) leafRoute(n *node, r step.Route) {
 		j.w.fail("own-hosts-only", "%s installs %s, which is no host of its own", n.name, r)
 	case !j.w.cfg.subnet.Contains(a) || a == j.w.cfg.gatewayIP:
 		j.w.fail("admit-narrowly", "%s installs %s", n.name, r)
-	case j.count(n, d.Port, a) >= d.MaxHosts:
+	case j.count(n, d.Port, a) >= d.MaxHosts && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts:
 		j.w.fail("admit-narrowly", "%s holds more than %d hosts on %s", n.name, d.MaxHosts, d.Port)
 	}
 }
@@ -425,6 +425,17 @@ func (j *judge) count(n *node, p model.Port, but netip.Addr) int {
 	c := 0
 	for a, list := range n.kernel.table(mainTable).hosts {
 		if a != but && len(list) > 0 && list[0].NextHop.Dev == p {
+			c++
+		}
+	}
+	return c
+}
+
+// going counts the routes of a port that the daemon has given up and the kernel refuses to delete: they take no host's place.
+func going(n *node, p model.Port) int {
+	c := 0
+	for _, w := range n.daemon.turn.Pending() {
+		if r, ok := w.Object.(step.Route); ok && w.Absent && r.NextHop.Dev == p {
 			c++
 		}
 	}

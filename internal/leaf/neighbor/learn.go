@@ -266,12 +266,12 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 }
 
 // Inherit tells that the server behind a port has turned up there: what is known to be of that server is installed at once and probed,
-// unless it is known to be elsewhere now.
+// unless it is known to be elsewhere now. A quarter of the port's room is left for hosts that are really heard.
 func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip.Addr) bool) []Change {
 	t.out = t.out[:0]
 	p := t.ports[port]
 	for _, e := range t.sorted(p) {
-		if p.held >= p.max {
+		if p.held >= p.max-(p.max+3)/4 {
 			break
 		}
 		if e.State == Target && e.kin && !e.Static && t.holder[e.Addr] == nil && !elsewhere(e.Addr) {
