@@ -133,7 +133,7 @@ func peerless(t *topology.Topology, hosts int) {
 }
 
 // room is a limit that the hosts do not reach.
-func room(hosts int) int { return max(1024, hosts+hosts/8) }
+func room(hosts int) int { return max(1024, 2*hosts) }
 
 func gatewayYAML(hosts int) string {
 	return fmt.Sprintf(`role: gateway
