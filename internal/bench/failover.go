@@ -149,8 +149,9 @@ func (r *Result) round(ctx context.Context, o Options, list []engine, hosts int)
 					return fmt.Errorf("%s, %d hosts, %s, run %d: %w", s.engine.name, hosts, f, run+1, err)
 				}
 				r.Samples = append(r.Samples, sample)
-				fmt.Fprintf(o.Progress, "%d/%d %s %s: %d hosts: outage %.2f to %.2f ms, kernel right %.2f ms %s\n", run+1, o.Runs, f,
-					s.engine.name, hosts, slices.Min(sample.OutageMs), slices.Max(sample.OutageMs), sample.RightMs, sample.Invalid)
+				felt := spread(sample.OutageMs)
+				fmt.Fprintf(o.Progress, "%d/%d %s %s: %d hosts: outage %.2f ms, kernel right %.2f ms %s\n", run+1, o.Runs, f,
+					s.engine.name, hosts, felt.Median, sample.RightMs, sample.Invalid)
 				for _, m := range sample.Timeline {
 					fmt.Fprintf(o.Progress, "  %9.3f ms  %s  %s (%s)\n", m.AtMs, m.Node, m.Event, m.Why)
 				}

@@ -69,7 +69,11 @@ func (s *stage) unready(ctx context.Context) (left int) {
 func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 	out := Sample{Engine: s.engine.name, Fault: fault, Hosts: s.hosts}
 	if err := s.steady(ctx, steadyMax); err != nil {
-		return out, err
+		if ctx.Err() != nil || s.stand.Death() != nil {
+			return out, err
+		}
+		out.Invalid = err.Error()
+		return out, nil
 	}
 	if err := s.each(hand.Arm); err != nil {
 		return out, err

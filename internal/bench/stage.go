@@ -319,11 +319,18 @@ func announcement(mac net.HardwareAddr, a netip.Addr) []byte {
 
 // steady waits until the gateway's kernel sends every host to the old leaf and the probed hosts lose nothing.
 func (s *stage) steady(ctx context.Context, bound time.Duration) error {
-	began := time.Now()
+	const healEvery = 10 * time.Second
+	began, healed := time.Now(), time.Now()
 	greeted := time.Time{}
 	for {
 		if err := errors.Join(ctx.Err(), s.stand.Death()); err != nil {
 			return err
+		}
+		if s.engine.program != "" && time.Since(healed) > healEvery {
+			if err := s.each(hand.Heal); err != nil {
+				return err
+			}
+			healed = time.Now()
 		}
 		if s.engine.act == "" && time.Since(greeted) > 3*time.Second {
 			if err := s.greet(ctx); err != nil {

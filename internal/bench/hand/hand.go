@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -66,10 +67,14 @@ type Spec struct {
 const (
 	Reset = "reset" // take the normal state
 	Arm   = "arm"   // act on the next failure
+	Heal  = "heal"  // put the hosts' routes in once more: FRR 8.4 loses some for good
 )
 
 // etherType is of the server's one frame (IEEE 802: local experimental).
 const etherType = 0x88b5
+
+// healPause lets a routing engine see that the routes are gone.
+const healPause = 200 * time.Millisecond
 
 // trigger is the port of the one datagram.
 const trigger = 9478
@@ -85,6 +90,7 @@ type node struct {
 	state way     // of the hosts in the normal state
 	act   func() error
 	reset func() error
+	heal  func() error // nil: nothing to heal
 	errs  chan error
 }
 
@@ -144,6 +150,13 @@ func (n *node) command(text string) error {
 	case Arm:
 		n.armed.Store(true)
 		return nil
+	case Heal:
+		n.mu.Lock()
+		defer n.mu.Unlock()
+		if n.heal == nil {
+			return nil
+		}
+		return n.heal()
 	case Reset:
 		n.armed.Store(false)
 		n.mu.Lock()
@@ -285,6 +298,11 @@ func (n *node) startOld() error {
 			return nil
 		}
 		return n.kern.routes(unix.RTM_DELROUTE, 0, n.spec.First, n.spec.Hosts, n.state)
+	}
+	n.heal = func() error {
+		err := withdraw()
+		time.Sleep(healPause)
+		return errors.Join(err, n.reset())
 	}
 	n.wait(func() error {
 		return links.carriers(func(index int, works bool) {
