@@ -95,7 +95,7 @@ func TestLeaf_KernelTable_NewStamp_AddsBeforeItDeletes(t *testing.T) {
 		w.do(garp("A2", 2))
 		w.pass(150 * time.Millisecond)
 		w.Now.Wall += 60_000
-		w.m.change(w.Now, w.m.hosts.Doubt(w.Now.Mono, addrOf(2)), 0)
+		w.m.change(w.Now, w.m.hosts.Doubt(w.Now.Mono, addrOf(2), false), 0)
 		got := anyMetric.ReplaceAllString(strings.Join(lines(w.do(garp("A2", 2)), "table 100"), "\n"), "metric M")
 		if got != want {
 			t.Errorf("%s:\n%s\nwant:\n%s", engine, got, want)

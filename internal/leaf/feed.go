@@ -66,10 +66,20 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
 	switch {
 	case newer:
-		m.change(now, m.hosts.Doubt(now.Mono, addr), 0)
+		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:
 		m.remember(now, addr, c.Attachment)
 	}
+}
+
+// movedAway reports whether a host of ours is claimed behind another server port than ours.
+func (m *Machine) movedAway(addr netip.Addr, id model.AttachmentID) bool {
+	h, ok := m.hosts.Holder(addr)
+	if !ok || id == 0 {
+		return false
+	}
+	d := m.down(h.Port)
+	return d != nil && d.ID != 0 && d.ID != id
 }
 
 // onClaimGone: a host whose server port hangs on us too may be coming here.

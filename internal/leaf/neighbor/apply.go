@@ -49,21 +49,39 @@ func (t *Table) enter(now time.Duration, e *entry, to State) {
 	t.sched.drop(e)
 	e.det = liveness.Detector{Interval: t.cfg.Interval, Multiplier: t.cfg.Multiplier}
 	if to == Suspect {
-		e.det = liveness.Detector{Interval: doubtProbe, Multiplier: doubtMultiplier}
+		e.det = liveness.Detector{Interval: e.asking().pace, Multiplier: e.asking().multiplier}
 	}
 	switch to {
 	case Absent, states:
 	case Target:
+		e.moved = false
 		e.until = now + t.cfg.Remember
 		t.rest(now, e)
 	case Inherited, Local:
+		e.moved = false
 		t.sched.at(e, t.sched.later(now, t.cfg.Interval))
 	case Suspect:
-		e.until = now + doubtFor
+		e.until = now + e.asking().bound
 		t.sched.at(e, now)
 	case Draining:
-		t.sched.at(e, now+t.cfg.Drain)
+		t.sched.at(e, now+t.drainOf(e))
 	}
+}
+
+// asking is how a doubted host is asked.
+func (e *entry) asking() *doubt {
+	if e.moved {
+		return &moved
+	}
+	return &returning
+}
+
+// drainOf is how long a withdrawn host is still delivered to.
+func (t *Table) drainOf(e *entry) time.Duration {
+	if e.moved {
+		return 0
+	}
+	return t.cfg.Drain
 }
 
 // rest schedules a target: probed while its port serves, else only forgotten in time.

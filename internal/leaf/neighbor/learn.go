@@ -155,7 +155,7 @@ func (t *Table) Expect(now time.Duration, port model.Port, addr netip.Addr) []Ch
 	t.remember(now, p, addr, model.MAC{}, FromFeed)
 	if e := t.entries[place{port, addr}]; e != nil && e.State == Target && p.serving {
 		e.gap = arrivalProbe
-		t.sched.at(e, max(now, e.asked+doubtProbe))
+		t.sched.at(e, max(now, e.asked+returning.pace))
 	}
 	return t.out
 }
@@ -217,7 +217,7 @@ func (t *Table) patience(from Source) time.Duration {
 	if from == FromKernel {
 		return t.cfg.Interval
 	}
-	return doubtProbe
+	return returning.pace
 }
 
 // lifetime is how long a hint is worth probing. What was only glimpsed is asked a few times; what a server is known to own is
@@ -281,12 +281,12 @@ func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip
 	return t.out
 }
 
-// Doubt tells that another leaf has a newer claim to an address.
-func (t *Table) Doubt(now time.Duration, addr netip.Addr) []Change {
+// Doubt tells that another leaf has a newer claim to an address; moved: behind another server port than ours.
+func (t *Table) Doubt(now time.Duration, addr netip.Addr, moved bool) []Change {
 	t.out = t.out[:0]
 	if e := t.holder[addr]; e != nil {
-		if e.State != Suspect {
-			e.doubt = feedDoubt
+		if e.State != Suspect { // the pace of a doubt that has begun stays
+			e.doubt, e.moved = feedDoubt, moved
 		}
 		t.apply(now, e, Doubted, "another leaf has a newer claim")
 	}

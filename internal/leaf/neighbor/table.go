@@ -14,13 +14,20 @@ import (
 	"peerless/internal/model"
 )
 
-// doubtProbe paces the probes of a doubted host, and doubtFor is how long it must go on answering to be called a duplicate.
-// A server that returns to its primary announces itself there some milliseconds before it switches: answers from that
-// while prove nothing.
-const (
-	doubtProbe      = 20 * time.Millisecond
-	doubtMultiplier = 3
-	doubtFor        = 400 * time.Millisecond
+// doubt is how a doubted host is asked.
+type doubt struct {
+	pace       time.Duration // between two probes
+	multiplier int           // so many without an answer mean that it is gone
+	bound      time.Duration // it must go on answering for so long to be called a duplicate
+}
+
+// returning is the doubt about a host that another leaf claims: a server that returns to its primary announces itself there some
+// milliseconds before it switches, and answers from that while prove nothing. moved is the doubt about one that is claimed behind
+// another server port. It cannot be on its way between two links of one server: where it is silent here it is gone, and there is
+// no link left that a drain would serve.
+var (
+	returning = doubt{20 * time.Millisecond, 3, 400 * time.Millisecond}
+	moved     = doubt{time.Millisecond, 4, 50 * time.Millisecond}
 )
 
 // arrivalProbe is the pause between the first two probes of a host that may be on its way here; it doubles from probe to probe up
@@ -92,6 +99,7 @@ type entry struct {
 	kin     bool          // known to be of the port's server: it was here, or the feed names it under the same server port
 	told    bool          // a conflict or a duplicate was reported
 	doubt   string        // why it is, or was last, doubted
+	moved   bool          // Suspect, Draining: claimed behind another server port
 	settled time.Duration // a challenge by another of our ports is not heard before
 	det     liveness.Detector
 	until   time.Duration // Target: forgotten then; Suspect: doubted until then

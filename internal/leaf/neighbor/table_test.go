@@ -199,6 +199,59 @@ func TestTable_Silence_TakesMultiplierProbes(t *testing.T) {
 	}
 }
 
+// A host on its way between two links of one server is delivered to by the old one for a while; behind another server it is gone.
+func TestTable_DoubtedHost_LeavesAtOnceIfItIsClaimedBehindAnotherServer(t *testing.T) {
+	for _, tc := range []struct {
+		name           string
+		moved          bool
+		withdraw, gone time.Duration // at the latest after the doubt
+		keeps          time.Duration // installed at least
+	}{
+		{"behind the same server", false, 80 * time.Millisecond, 130 * time.Millisecond, 100 * time.Millisecond},
+		{"behind another server", true, 5 * time.Millisecond, 5 * time.Millisecond, 3 * time.Millisecond},
+	} {
+		t.Run(tc.name, func(t *testing.T) {
+			tb := serving(8)
+			tb.Hear(sec, "A1", addr(1), mac(1), false)
+			tb.Doubt(2*sec, addr(1), tc.moved)
+			var withdrawn, removed time.Duration
+			run(tb, 2*sec, 3*sec, func(at time.Duration, c Change) {
+				switch c.Do {
+				case Withdraw:
+					withdrawn = at - 2*sec
+				case Remove:
+					removed = at - 2*sec
+				}
+			})
+			if withdrawn == 0 || withdrawn > tc.withdraw || removed < tc.keeps || removed > tc.gone {
+				t.Errorf("withdrawn after %s, removed after %s", withdrawn, removed)
+			}
+		})
+	}
+}
+
+func TestTable_DoubtedHostThatAnswers_StaysAndIsReported(t *testing.T) {
+	for _, moved := range []bool{false, true} {
+		tb := serving(8)
+		tb.Hear(sec, "A1", addr(1), mac(1), false)
+		tb.Doubt(2*sec, addr(1), moved)
+		duplicate := false
+		run(tb, 2*sec, 3*sec, func(at time.Duration, c Change) {
+			switch c.Do {
+			case Ask:
+				tb.Hear(at, "A1", addr(1), mac(1), false)
+			case Duplicate:
+				duplicate = true
+			case Withdraw, Remove:
+				t.Errorf("moved %v: it answers and was given up", moved)
+			}
+		})
+		if !duplicate {
+			t.Errorf("moved %v: nobody was told", moved)
+		}
+	}
+}
+
 func TestTable_OurPause_BlamesNobody(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(1), mac(1), false)
@@ -420,7 +473,7 @@ func TestTable_AnyStory_BooksAgree(t *testing.T) {
 			case 5:
 				take(tb.Adopt(now, p, addr(i), mac(i)))
 			case 6:
-				take(tb.Doubt(now, addr(i)))
+				take(tb.Doubt(now, addr(i), rapid.Bool().Draw(t, "moved")))
 			case 7:
 				take(tb.Stop(now, p))
 			case 8:

@@ -60,7 +60,7 @@ func (t *Table) probe(now time.Duration, e *entry) {
 			return
 		}
 		t.ask(now, e, e.doubt)
-		t.sched.at(e, now+doubtProbe)
+		t.sched.at(e, now+e.asking().pace)
 		return
 	case Inherited, Local:
 		if silent && !e.bound {
