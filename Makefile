@@ -1,6 +1,7 @@
 # make check   format, vet, lint, import law, unit tests; no root, under 90 s once the linter is built
 # make test    everything: installs what the tests need with apt, then check and the tests that need root
 # make test-bond  real kernel bonds and VLAN ports alone, in a virtual machine with Debian's kernel, held to the promised time
+# make matrix  the fault matrix on real packets, every case RUNS times, into docs/measurements.md; about half an hour
 # make build   the static binary, bin/peerless
 # make bench   failover beside the floor and other engines, small; about three minutes, needs root
 # make sim     the simulator through SEEDS seeds (2000), and every mutant of the machines; a few minutes
@@ -8,12 +9,13 @@
 GO       ?= go
 FUZZTIME ?= 20s
 SEEDS    ?= 2000
+RUNS     ?= 5
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT     := bin/golangci-lint
 PACKAGES := frr bird2 chromium tcpdump iproute2
 BOND_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: check test build bench sim fuzz vuln format vet lint unit root deps deps-bond test-bond clean
+.PHONY: check test build bench sim fuzz vuln format vet lint unit root deps deps-bond test-bond matrix clean
 
 check: format vet lint unit
 
@@ -70,6 +72,9 @@ bench: build
 
 sim: build
 	bin/peerless sim --seeds $(SEEDS)
+
+matrix: build
+	bin/peerless lab run matrix --runs $(RUNS) --markdown docs/measurements.md
 
 fuzz:
 	@set -e; $(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \

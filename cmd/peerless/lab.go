@@ -66,9 +66,10 @@ type carrierFlags struct {
 }
 
 type labRunCmd struct {
-	Topology string `arg:"" help:"Its name; see peerless lab list."`
+	Topology string `arg:"" help:"Its name; see peerless lab list. Or matrix: the fault matrix, on fig7."`
 	carrierFlags
-	Runs   int    `default:"1" placeholder:"N" help:"Go through all faults N times on the same lab, and tell the medians. Default: 1."`
+	Runs int `default:"1" placeholder:"N" help:"Go through all faults N times on the same lab, and tell the medians. Default: 1."`
+	matrixFlags
 	JSON   bool   `name:"json" help:"Print JSON."`
 	Report string `placeholder:"FILE.html" help:"Also write a page with the topology, each flow's loss and the timeline."`
 	Keep   bool   `help:"Leave the lab standing."`
@@ -79,6 +80,12 @@ type labRunCmd struct {
 func (c *labRunCmd) Run(a *app) error {
 	if c.Runs < 1 {
 		return usageError{fmt.Errorf("--runs %d: must be at least 1", c.Runs)}
+	}
+	if c.Topology == "matrix" {
+		return c.matrix(a)
+	}
+	if err := c.none(); err != nil {
+		return err
 	}
 	res, err := lab.Run(a.ctx, lab.Options{
 		Topology: c.Topology, Engine: c.Engine, Gateway: c.Gateway, Report: c.Report, Keep: c.Keep, Runs: c.Runs, Slow: c.Slow, Progress: a.err,

@@ -16,26 +16,48 @@ import (
 // gapsMax bounds the gaps of one flow in a result.
 const gapsMax = 256
 
+// trial is something that is done to a lab while its traffic is watched closely.
+type trial struct {
+	name, action string
+	concerned    func(topology.Flow) bool
+	pace         time.Duration // of the concerned flows
+	do           func() (at int64, err error)
+	watch        func() (late string, err error)
+}
+
 // fault injects one fault, waits for what must follow, and measures. An error means that nothing could be measured.
 func (r *runner) fault(ctx context.Context, f topology.Fault) (*report.Fault, error) {
-	concerned := func(fl topology.Flow) bool { return slices.Contains(f.Concerned, fl.Name()) }
 	if f.Mends == "" {
 		if err := r.untilSteady(ctx, returnMax); err != nil {
 			return nil, err
 		}
 	}
-	if err := r.fleet.Rate(r.opts.every(finePace), concerned); err != nil {
+	out, err := r.observe(ctx, trial{
+		name: f.Name, action: f.Action, pace: finePace,
+		concerned: func(fl topology.Flow) bool { return slices.Contains(f.Concerned, fl.Name()) },
+		do:        func() (int64, error) { return inject(r.net, f) },
+		watch:     func() (string, error) { return r.watchFault(ctx, f) },
+	})
+	if err != nil {
+		return nil, err
+	}
+	return out, r.judge(f, out, mappingOf(r.top, out.Nodes))
+}
+
+// observe measures a trial. It judges nothing, but its error text says what did not come in time and who did not answer.
+func (r *runner) observe(ctx context.Context, t trial) (*report.Fault, error) {
+	if err := r.fleet.Rate(r.opts.every(t.pace), t.concerned); err != nil {
 		return nil, r.better(err)
 	}
 	if err := r.pause(ctx, warmUp); err != nil {
 		return nil, err
 	}
-	at, err := inject(r.net, f)
+	r.say("%s: %s", t.name, t.action)
+	at, err := t.do()
 	if err != nil {
 		return nil, err
 	}
-	r.say("%s: %s", f.Name, f.Action)
-	late, err := r.watchFault(ctx, f)
+	late, err := t.watch()
 	if err != nil {
 		return nil, err
 	}
@@ -47,24 +69,24 @@ func (r *runner) fault(ctx context.Context, f topology.Fault) (*report.Fault, er
 	if err != nil {
 		return nil, r.better(err)
 	}
-	if err := r.fleet.Rate(r.opts.every(normalPace), concerned); err != nil {
+	if err := r.fleet.Rate(r.opts.every(normalPace), t.concerned); err != nil {
 		return nil, r.better(err)
 	}
-	out := &report.Fault{Name: f.Name, Action: f.Action, Error: late, WindowMs: [2]float64{relMs(from, at), relMs(to, at)}}
+	out := &report.Fault{Name: t.name, Action: t.action, Error: late, WindowMs: [2]float64{relMs(from, at), relMs(to, at)}}
 	for i, m := range got {
-		out.Flows = append(out.Flows, r.flowOf(r.top.Flows[i], m, at, concerned(r.top.Flows[i])))
+		out.Flows = append(out.Flows, r.flowOf(r.top.Flows[i], m, at, t))
 	}
 	states, errs := r.ask.states(ctx)
 	out.Nodes = states
 	for _, n := range r.top.Nodes {
-		if errs[n.Name] != nil && out.Error == "" {
+		if errs[n.Name] != nil && out.Error == "" && !r.away(n.Name) {
 			out.Error = errs[n.Name].Error()
 		}
 	}
 	if out.Timeline, err = r.timeline(ctx, at, to); err != nil {
 		return nil, r.better(err)
 	}
-	return out, r.judge(f, out, mappingOf(r.top, states))
+	return out, nil
 }
 
 // watchFault waits until the fault's effects are over. Late says what did not happen in time; that is a finding, no error.
@@ -92,9 +114,9 @@ func (r *runner) watchFault(ctx context.Context, f topology.Fault) (late string,
 
 // judge says whether the fault was felt, and survived.
 func (r *runner) judge(f topology.Fault, out *report.Fault, mapping string) error {
-	stats, err := r.fleet.Stats()
+	slow, err := r.slowProbes()
 	if err != nil {
-		return r.better(err)
+		return err
 	}
 	var lost uint64
 	var outages []float64
@@ -125,14 +147,25 @@ func (r *runner) judge(f topology.Fault, out *report.Fault, mapping string) erro
 	if !out.Valid {
 		faults = append(faults, "invalid: "+invalidity(f))
 	}
+	faults = append(faults, slow...)
+	out.Error, out.OK = strings.Join(faults, "; "), len(faults) == 0
+	return nil
+}
+
+// slowProbes tells of measurements that are worth nothing since the last time.
+func (r *runner) slowProbes() ([]string, error) {
+	stats, err := r.fleet.Stats()
+	if err != nil {
+		return nil, r.better(err)
+	}
+	var out []string
 	for _, node := range probe.Ends(r.top.Flows) {
 		if d := stats[node].Drops; d > r.drops[node] {
-			faults = append(faults, fmt.Sprintf("probe of %s was too slow and dropped %d datagrams", node, d-r.drops[node]))
+			out = append(out, fmt.Sprintf("probe of %s was too slow and dropped %d datagrams", node, d-r.drops[node]))
 			r.drops[node] = d
 		}
 	}
-	out.Error, out.OK = strings.Join(faults, "; "), len(faults) == 0
-	return nil
+	return out, nil
 }
 
 func invalidity(f topology.Fault) string {
@@ -151,13 +184,13 @@ func median(v []float64) float64 {
 	return v[len(v)/2]
 }
 
-func (r *runner) flowOf(f topology.Flow, m probe.Measured, at int64, concerned bool) report.Flow {
+func (r *runner) flowOf(f topology.Flow, m probe.Measured, at int64, t trial) report.Flow {
 	out := report.Flow{
 		From: f.From, To: f.To, Sent: m.Sent, Lost: m.Lost, Duplicated: m.Duplicated, OutageMs: msOf(m.Outage), Recovered: m.Recovered,
-		Concerned: concerned, IntervalUs: r.opts.every(normalPace).Microseconds(), SenderPauseMs: msOf(m.Pause), DelayMs: msOf(m.Delay),
+		Concerned: t.concerned(f), IntervalUs: r.opts.every(normalPace).Microseconds(), SenderPauseMs: msOf(m.Pause), DelayMs: msOf(m.Delay),
 	}
-	if concerned {
-		out.IntervalUs = r.opts.every(finePace).Microseconds()
+	if out.Concerned {
+		out.IntervalUs = r.opts.every(t.pace).Microseconds()
 	}
 	for _, g := range m.Gaps[:min(len(m.Gaps), gapsMax)] {
 		out.Gaps = append(out.Gaps, report.Gap{FromMs: relMs(g.Sent, at), ToMs: relMs(g.Until, at), Lost: g.Lost})
@@ -171,6 +204,9 @@ func relMs(t, at int64) float64 { return msOf(time.Duration(t - at)) }
 func (r *runner) timeline(ctx context.Context, at, to int64) ([]report.Entry, error) {
 	out := []report.Entry{}
 	for _, n := range r.top.Daemons() {
+		if r.away(n.Name) {
+			continue
+		}
 		events, err := r.ask.events(ctx, n.Name, at-eventsBefore)
 		if err != nil {
 			return nil, err

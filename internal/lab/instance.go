@@ -36,6 +36,7 @@ type instance struct {
 	died   error             // the first process that ended by itself
 	dead   chan struct{}     // closed with died
 	calm   bool              // we are stopping them ourselves
+	lines  map[string]string // added to a node's config
 }
 
 // begin builds the topology and starts its daemons; on an error nothing is left.
@@ -47,7 +48,7 @@ func begin(ctx context.Context, s site, t topology.Topology, o Options, mode str
 	self, _ := netns.Self()
 	in := &instance{
 		site: s, top: t, opts: o, lock: lock, born: time.Now(), dead: make(chan struct{}),
-		engines: map[string]*daemon.Engine{}, doomed: map[netns.ID]bool{},
+		engines: map[string]*daemon.Engine{}, doomed: map[netns.ID]bool{}, lines: map[string]string{},
 		state: state{Topology: t.Name, Mode: mode, Owner: self, Started: time.Now()},
 	}
 	if err := in.build(ctx); err != nil {
@@ -108,7 +109,8 @@ func (in *instance) startDaemon(n topology.Node) error {
 		return fmt.Errorf("make state directory of %s: %w", n.Name, err)
 	}
 	config := in.path(n.Name + ".yaml")
-	body := fmt.Sprintf("%s%sstate-dir: %s\napi:\n  socket: %s\n", n.Config, in.besides(n), stateDir, in.site.socket(in.top.Name, n.Name))
+	body := fmt.Sprintf("%s%sstate-dir: %s\napi:\n  socket: %s\n%s", n.Config, in.besides(n), stateDir,
+		in.site.socket(in.top.Name, n.Name), in.lines[n.Name])
 	if err := os.WriteFile(config, []byte(body), 0o644); err != nil {
 		return fmt.Errorf("write config of %s: %w", n.Name, err)
 	}

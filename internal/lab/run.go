@@ -6,11 +6,13 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"syscall"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"peerless/internal/lab/netns"
 	"peerless/internal/lab/probe"
 	"peerless/internal/lab/report"
 	"peerless/internal/lab/topology"
@@ -108,23 +110,31 @@ func writeReport(path string, p report.Page) error {
 	return nil
 }
 
-// whole is the run proper.
-func (r *runner) whole(ctx context.Context, res *Result) error {
+// converged starts the traffic and waits until all is well; it gives what the nodes show then.
+func (r *runner) converged(ctx context.Context) (map[string]report.State, error) {
 	fleet, err := r.startProbes()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r.fleet = fleet
 	if err := fleet.Rate(r.opts.every(normalPace), func(topology.Flow) bool { return true }); err != nil {
-		return err
+		return nil, err
 	}
 	if err := r.untilSteady(ctx, convergeMax); err != nil {
+		return nil, err
+	}
+	states, _ := r.ask.states(ctx)
+	r.steady = mappingOf(r.top, states)
+	r.say("steady")
+	return states, nil
+}
+
+// whole is the run proper.
+func (r *runner) whole(ctx context.Context, res *Result) (err error) {
+	if res.Steady, err = r.converged(ctx); err != nil {
 		return err
 	}
 	res.ConvergeMs = msOf(time.Since(r.born))
-	states, _ := r.ask.states(ctx)
-	res.Steady, r.steady = states, mappingOf(r.top, states)
-	r.say("steady")
 	res.OK = true
 	for round := range r.opts.Runs {
 		for _, f := range r.top.Faults {
@@ -144,6 +154,11 @@ func (r *runner) whole(ctx context.Context, res *Result) error {
 // untilSteady waits until the daemons say that all is well and every flow is whole.
 func (r *runner) untilSteady(ctx context.Context, bound time.Duration) error {
 	return r.await(ctx, bound, func() ([]string, error) {
+		if r.steady == "" {
+			if err := r.announceGuests(); err != nil {
+				return nil, err
+			}
+		}
 		states, errs := r.ask.states(ctx)
 		if left := unready(r.top, states, errs); len(left) > 0 {
 			return left, nil
@@ -153,6 +168,20 @@ func (r *runner) untilSteady(ctx context.Context, bound time.Duration) error {
 		}
 		return r.broken(wholeFor)
 	})
+}
+
+// announceGuests speaks for guests that send no flow: nobody knows of a machine that never spoke.
+func (r *runner) announceGuests() error {
+	for _, n := range r.top.Nodes {
+		silent := !slices.ContainsFunc(r.top.Flows, func(f topology.Flow) bool { return f.Sender == n.Name })
+		if n.Role != topology.Guest || !silent || len(n.Addresses) == 0 {
+			continue
+		}
+		if err := netns.Announce(r.space(n.Name), n.Addresses[0].Port); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // broken lists the flows that lost something in the last time.

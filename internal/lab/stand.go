@@ -8,6 +8,8 @@ import (
 	"os/exec"
 	"path/filepath"
 
+	"golang.org/x/sys/unix"
+
 	"peerless/internal/engineconf"
 	"peerless/internal/lab/daemon"
 	"peerless/internal/lab/netns"
@@ -108,30 +110,10 @@ func (s *Stand) PID(node, what string) int {
 
 // Restart ends a node's daemon without warning and starts it again.
 func (s *Stand) Restart(node string) error {
-	n, ok := s.in.top.Node(node)
-	if !ok || n.Config == "" {
-		return fmt.Errorf("restart %s: it has no daemon", node)
+	if err := s.in.endDaemon(node, unix.SIGKILL); err != nil {
+		return fmt.Errorf("restart: %w", err)
 	}
-	s.in.mu.Lock()
-	calm := s.in.calm
-	s.in.calm = true // its end is ours
-	var old *netns.Process
-	for i, p := range s.in.state.Procs {
-		if p.Node == node && p.What == "daemon" {
-			old = s.in.procs[i]
-		}
-	}
-	s.in.mu.Unlock()
-	if old != nil {
-		if err := netns.Stop([]netns.ID{old.ID}, 0); err != nil {
-			return fmt.Errorf("restart %s: %w", node, err)
-		}
-		<-old.Done()
-	}
-	s.in.mu.Lock()
-	s.in.calm = calm
-	s.in.mu.Unlock()
-	return s.in.startDaemon(n)
+	return s.in.startAgain(node)
 }
 
 // Death is the error of a process that ended by itself, nil if none did.

@@ -1,6 +1,7 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -126,12 +127,17 @@ func (n *Net) sysctls(node topology.Node) error {
 
 // link makes a veth pair across two namespaces. With SameIndex it asks for the index that the far end will get.
 func (n *Net) link(l topology.Link, index int) error {
-	const tries = 4
+	const tries = 16 // a node's near ends may have taken some
 	for range tries {
 		attrs := netlink.NewLinkAttrs()
 		attrs.Name, attrs.Index = l.A.Port, index
 		v := &netlink.Veth{LinkAttrs: attrs, PeerName: l.B.Port, PeerNamespace: netlink.NsFd(n.spaces[l.B.Node])}
-		if err := n.handles[l.A.Node].LinkAdd(v); err != nil {
+		err := n.handles[l.A.Node].LinkAdd(v)
+		if l.SameIndex && errors.Is(err, unix.EEXIST) {
+			index++ // so has the kernel at the far end
+			continue
+		}
+		if err != nil {
 			return err
 		}
 		far, err := n.handles[l.B.Node].LinkByName(l.B.Port)
@@ -263,6 +269,35 @@ func (n *Net) SetPort(node, port string, up bool, now func()) error {
 		return fmt.Errorf("set port %s of %s: %w", port, node, err)
 	}
 	return nil
+}
+
+// Ports gives a function that sets several ports administratively up or down, one message after another and nothing in between.
+func (n *Net) Ports(node string, ports []string) (set func(up bool) error, err error) {
+	h, ok := n.handles[node]
+	if !ok {
+		return nil, fmt.Errorf("find ports of %s: no such node", node)
+	}
+	var links []netlink.Link
+	for _, p := range ports {
+		l, err := h.LinkByName(p)
+		if err != nil {
+			return nil, fmt.Errorf("find port %s of %s: %w", p, node, err)
+		}
+		links = append(links, l)
+	}
+	return func(up bool) error {
+		change := h.LinkSetDown
+		if up {
+			change = h.LinkSetUp
+		}
+		var errs []error
+		for _, l := range links {
+			if err := change(l); err != nil {
+				errs = append(errs, fmt.Errorf("set port %s of %s: %w", l.Attrs().Name, node, err))
+			}
+		}
+		return errors.Join(errs...)
+	}, nil
 }
 
 // PortUp tells whether a port is administratively up.

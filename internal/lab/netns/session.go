@@ -1,12 +1,14 @@
 package netns
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"net"
 	"net/netip"
 
 	"github.com/vishvananda/netlink"
+	"github.com/vishvananda/netlink/nl"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,9 +38,28 @@ func Reset(name string, port uint16, peer netip.Addr) (n int, err error) {
 	return n, err
 }
 
+// destroy names the connection by all that the kernel told of it: the library leaves the interface out, to which a routing
+// daemon's connection is bound.
 func destroy(id netlink.SocketID) error {
-	local, remote := tcpAddr(id.Source, id.SourcePort), tcpAddr(id.Destination, id.DestinationPort)
-	return netlink.SocketDestroy(local, remote)
+	req := nl.NewNetlinkRequest(nl.SOCK_DESTROY, unix.NLM_F_ACK)
+	req.AddRawData(diagRequest(id))
+	_, err := req.Execute(unix.NETLINK_INET_DIAG, 0)
+	return err
 }
 
-func tcpAddr(ip net.IP, port uint16) *net.TCPAddr { return &net.TCPAddr{IP: ip, Port: int(port)} }
+// diagRequest is struct inet_diag_req_v2.
+func diagRequest(id netlink.SocketID) []byte {
+	const pads, anyState, addressLen = 2, 0xffffffff, 16
+	b := append([]byte{unix.AF_INET, unix.IPPROTO_TCP}, make([]byte, pads)...)
+	b = binary.NativeEndian.AppendUint32(b, anyState)
+	b = binary.BigEndian.AppendUint16(b, id.SourcePort)
+	b = binary.BigEndian.AppendUint16(b, id.DestinationPort)
+	for _, ip := range []net.IP{id.Source, id.Destination} {
+		b = append(append(b, ip.To4()...), make([]byte, addressLen-net.IPv4len)...)
+	}
+	b = binary.NativeEndian.AppendUint32(b, id.Interface)
+	for _, c := range id.Cookie {
+		b = binary.NativeEndian.AppendUint32(b, c)
+	}
+	return b
+}

@@ -102,6 +102,7 @@ type Flow struct {
 	From, To  string // names for people: a node, or the two receivers of an anycast address
 	Source    netip.Addr
 	Dest      netip.Addr
+	Roams     bool // the destination is the first receiver's, and moves to the others
 }
 
 // Name is the flow's identity within its topology.

@@ -142,8 +142,8 @@ func (v *validator) flows() {
 		if len(f.Receivers) == 0 {
 			v.bad("flow %s: nobody receives it", f.Name())
 		}
-		for _, r := range f.Receivers {
-			if !v.local[r][f.Dest] {
+		for i, r := range f.Receivers {
+			if !v.local[r][f.Dest] && !(f.Roams && i > 0) {
 				v.bad("flow %s: %s has no address %s", f.Name(), r, f.Dest)
 			}
 		}

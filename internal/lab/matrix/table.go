@@ -1,0 +1,212 @@
+package matrix
+
+import (
+	"time"
+
+	"peerless/internal/lab/topology"
+)
+
+// Bounds that several cases share.
+var (
+	carrierLimit = within(10 * time.Millisecond)
+	deathLimit   = within(15 * time.Millisecond)
+	lateLimit    = within(30 * time.Millisecond)
+	linkSilence  = map[string]time.Duration{Default: 400 * time.Millisecond, Fast: 60 * time.Millisecond}
+	leafSilence  = map[string]time.Duration{Default: 400 * time.Millisecond, Fast: 80 * time.Millisecond}
+)
+
+func within(d time.Duration) map[string]time.Duration {
+	return map[string]time.Duration{Default: d}
+}
+
+// The reference topology's parts, by what they are in these cases: A is the active leaf of C1 and C2, B their standby.
+var (
+	behindA = []string{"C1", "C2"}
+	servers = []string{"C1", "C2", "C3", "C4"}
+
+	activeLink  = cable{topology.End{Node: "A", Port: "A2"}, topology.End{Node: "C2", Port: "eth0"}}
+	standbyLink = cable{topology.End{Node: "B", Port: "B2"}, topology.End{Node: "C2", Port: "eth1"}}
+	otherLink   = cable{topology.End{Node: "A", Port: "A1"}, topology.End{Node: "C1", Port: "eth0"}}
+	uplinkA     = cable{topology.End{Node: "G", Port: "to-A"}, topology.End{Node: "A", Port: "A0"}}
+	uplinkB     = cable{topology.End{Node: "G", Port: "to-B"}, topology.End{Node: "B", Port: "B0"}}
+)
+
+// cable is a link: its upper end is nearer to the gateway.
+type cable struct{ upper, lower topology.End }
+
+// All lists the cases in the order in which people should read them.
+func All() []Case {
+	var out []Case
+	for _, part := range [][]Case{links(), deaths(), late(), silence(), sessions(), daemons(), histories(), guests()} {
+		out = append(out, part...)
+	}
+	return out
+}
+
+// links: carrier lost at one end, administratively down at the other.
+func links() []Case {
+	down := func(name string, at topology.End, touches []string, limits map[string]time.Duration, signs ...Sign) Case {
+		return Case{
+			Name: name, Touches: touches, Limits: limits, Signs: signs,
+			Break: []Deed{{Verb: PortDown, At: at}}, Mend: []Deed{{Verb: PortUp, At: at}},
+		}
+	}
+	return []Case{
+		down("server-link-down-at-server", activeLink.lower, []string{"C2"}, carrierLimit),
+		down("server-link-down-at-leaf", activeLink.upper, []string{"C2"}, carrierLimit),
+		down("gateway-link-down-at-gateway", uplinkA.upper, behindA, carrierLimit),
+		down("gateway-link-down-at-leaf", uplinkA.lower, behindA, carrierLimit),
+		down("standby-link-down-at-server", standbyLink.lower, []string{"C2"}, nil, Sign{"C2", "link-down"}),
+		down("standby-link-down-at-leaf", standbyLink.upper, []string{"C2"}, nil, Sign{"C2", "link-down"}),
+	}
+}
+
+func deaths() []Case {
+	return []Case{{
+		Name: "leaf-dies", Touches: behindA, Limits: deathLimit,
+		Break: []Deed{{Verb: Die, Node: "A"}}, Mend: []Deed{{Verb: Boot, Node: "A"}},
+	}}
+}
+
+// late: of two carrier losses within a second the kernel holds the second back.
+func late() []Case {
+	case2 := func(name string, second topology.End, touches []string) Case {
+		return Case{
+			Name: name, Variant: LateCarrier, Touches: touches, Limits: lateLimit,
+			Break: []Deed{{Verb: PortDown, At: otherLink.lower}, {Verb: PortDown, At: second, Wait: 300 * time.Millisecond}},
+			Mend:  []Deed{{Verb: PortUp, At: second}, {Verb: PortUp, At: otherLink.lower}},
+		}
+	}
+	return []Case{
+		case2("late-carrier-server-link", activeLink.lower, behindA),
+		case2("late-carrier-gateway-link", uplinkA.upper, behindA),
+	}
+}
+
+// silence: every carrier stays, and nothing, or nothing one way, passes.
+func silence() []Case {
+	silent := func(name string, touches []string, limits map[string]time.Duration, ends ...topology.End) Case {
+		c := Case{Name: name, Touches: touches, Limits: limits}
+		for _, e := range ends {
+			c.Break = append(c.Break, Deed{Verb: Deafen, At: e})
+			c.Mend = append(c.Mend, Deed{Verb: Hear, At: e})
+		}
+		return c
+	}
+	only := []string{"C2"}
+	return []Case{
+		silent("server-link-silent-upstream", only, linkSilence, activeLink.upper),
+		silent("server-link-silent-downstream", only, linkSilence, activeLink.lower),
+		silent("server-link-silent-both", only, linkSilence, activeLink.upper, activeLink.lower),
+		silent("standby-link-silent-upstream", only, nil, standbyLink.upper),
+		silent("standby-link-silent-downstream", only, nil, standbyLink.lower),
+		silent("standby-link-silent-both", only, nil, standbyLink.upper, standbyLink.lower),
+		silent("gateway-link-silent-upstream", behindA, leafSilence, uplinkA.upper),
+		silent("gateway-link-silent-downstream", behindA, leafSilence, uplinkA.lower),
+		silent("gateway-link-silent-both", behindA, leafSilence, uplinkA.upper, uplinkA.lower),
+		{
+			Name: "leaf-forwards-nothing", Touches: behindA, Limits: leafSilence,
+			Break: []Deed{{Verb: NoForward, Node: "A"}}, Mend: []Deed{{Verb: Forward, Node: "A"}},
+		},
+	}
+}
+
+// holdTime is above the daemons' hold time.
+const holdTime = 12 * time.Second
+
+func sessions() []Case {
+	lost := Sign{"G", "session-down"}
+	return []Case{
+		{
+			Name: "session-reset", Touches: servers, Signs: []Sign{lost},
+			Break: []Deed{{Verb: Reset, Node: "A", Peer: "G"}},
+		},
+		{
+			Name: "session-hold-timer", Touches: servers, Signs: []Sign{lost}, Watch: holdTime,
+			Break: []Deed{{Verb: Deafen, At: uplinkA.upper, Lost: "BGP"}, {Verb: Deafen, At: uplinkA.lower, Lost: "BGP"}},
+			Mend:  []Deed{{Verb: Hear, At: uplinkA.upper}, {Verb: Hear, At: uplinkA.lower}},
+		},
+		{
+			Name: "bfd-lost", Touches: servers, Watch: 2 * time.Second,
+			Break: []Deed{{Verb: Deafen, At: uplinkA.upper, Lost: "BFD"}, {Verb: Deafen, At: uplinkA.lower, Lost: "BFD"}},
+			Mend:  []Deed{{Verb: Hear, At: uplinkA.upper}, {Verb: Hear, At: uplinkA.lower}},
+		},
+	}
+}
+
+// daemons: forwarding does not depend on them.
+func daemons() []Case {
+	const away, settle, frozen = time.Second, 2 * time.Second, 2 * time.Second
+	var out []Case
+	for _, group := range []struct {
+		name  string
+		nodes []string
+	}{{"gateway", []string{"G"}}, {"leaves", []string{"A", "B"}}, {"servers", servers}} {
+		for _, way := range []struct {
+			name  string
+			off   Verb
+			on    Verb
+			pause time.Duration
+		}{{"killed", Kill, Start, away}, {"stopped", Terminate, Start, away}, {"frozen", Freeze, Thaw, frozen}} {
+			c := Case{Name: group.name + "-" + way.name, Touches: servers, Watch: settle}
+			for i, n := range group.nodes {
+				first := Deed{Verb: way.off, Node: n}
+				if i > 0 {
+					first.Wait = settle
+				}
+				c.Break = append(c.Break, first, Deed{Verb: way.on, Node: n, Wait: way.pause})
+			}
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// histories: several deeds in a row.
+func histories() []Case {
+	flap := Case{
+		Name: "server-link-flaps", Touches: []string{"C2"}, Limits: within(10 * time.Millisecond), Moves: 3, Watch: 3 * time.Second,
+	}
+	const flaps, period = 20, 5 * time.Second
+	for i := range flaps {
+		wait := period / flaps / 2
+		down := Deed{Verb: PortDown, At: activeLink.lower, Wait: wait}
+		if i == 0 {
+			down.Wait = 0
+		}
+		flap.Break = append(flap.Break, down, Deed{Verb: PortUp, At: activeLink.lower, Wait: wait})
+	}
+	return []Case{
+		flap,
+		{
+			Name: "leaf-drained", Touches: servers, Signs: []Sign{{"A", "drained"}},
+			Break: []Deed{{Verb: Drain, Node: "A"}}, Mend: []Deed{{Verb: Undrain, Node: "A"}},
+		},
+		{
+			Name: "double-fault", Touches: []string{"C2", "C3", "C4"}, Limits: carrierLimit, Dead: []string{"C2"}, Signs: []Sign{{"C2", "no-link"}},
+			Break: []Deed{{Verb: PortDown, At: activeLink.lower}, {Verb: PortDown, At: uplinkB.upper, Wait: 2 * time.Second}},
+			Mend:  []Deed{{Verb: PortUp, At: uplinkB.upper}, {Verb: PortUp, At: activeLink.lower}},
+		},
+		{
+			Name: "reload-while-link-down", Touches: []string{"C2"}, Limits: carrierLimit,
+			Break: append([]Deed{{Verb: PortDown, At: activeLink.lower}}, reload("A", "log: {level: debug}")...),
+			Mend:  append([]Deed{{Verb: PortUp, At: activeLink.lower}}, reload("A", "")...),
+		},
+	}
+}
+
+// reload: the daemon reads its config at its start only.
+func reload(node, line string) []Deed {
+	return []Deed{
+		{Verb: Reconfig, Node: node, Text: line, Wait: time.Second},
+		{Verb: Terminate, Node: node}, {Verb: Start, Node: node},
+	}
+}
+
+func guests() []Case {
+	return []Case{{
+		Name: "guest-moves", Variant: WithGuest, Touches: []string{"V1", "V3"}, Limits: carrierLimit,
+		Break: []Deed{{Verb: MoveGuest, Node: "V1", Peer: "V3"}}, Mend: []Deed{{Verb: MoveGuest, Node: "V3", Peer: "V1"}},
+		MendLimit: carrierLimit[Default],
+	}}
+}
