@@ -11,6 +11,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"peerless/internal/lab/flood"
 	"peerless/internal/lab/matrix"
 	"peerless/internal/lab/netns"
 	"peerless/internal/lab/probe"
@@ -75,6 +76,10 @@ func (in *instance) do(ctx context.Context, d matrix.Deed, now func()) error {
 	case matrix.Drain, matrix.Undrain:
 		now()
 		return in.order(ctx, d.Node, d.Verb)
+	case matrix.Flood:
+		now()
+		go in.flood(ctx, d)
+		return nil
 	case matrix.Reconfig:
 		in.lines[d.Node] = d.Text + "\n"
 		return nil
@@ -153,4 +158,15 @@ func (in *instance) order(ctx context.Context, node string, verb matrix.Verb) er
 		return fmt.Errorf("%w: %s", err, out)
 	}
 	return nil
+}
+
+// flood runs beside what follows, and ends by itself.
+func (in *instance) flood(ctx context.Context, d matrix.Deed) {
+	subnet := topology.Subnet()
+	var r flood.Result
+	err := netns.Do(in.space(d.At.Node), func() (err error) {
+		r, err = flood.Run(ctx, flood.Options{Port: d.At.Port, Kind: flood.Owners, PerSecond: d.Rate, For: d.Long, Subnet: subnet, Seed: 1})
+		return err
+	})
+	in.say("%s: sent %d, refused %d in %s: %v", d, r.Sent, r.Refused, r.Took.Round(time.Millisecond), err)
 }

@@ -13,11 +13,20 @@ import (
 	"peerless/internal/lab/topology"
 )
 
+// More servers than fineServers are sent to at a pace that leaves two cores time for the daemons.
+const (
+	fineServers = 2
+	manyPace    = 250 * time.Microsecond
+)
+
 // breakIt does what a case breaks, and judges.
 func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration) (*report.Fault, error) {
 	pace := finePace
-	if c.Lossless() { // no outage to be measured, only loss to be found
+	switch {
+	case c.Lossless(): // no outage to be measured, only loss to be found
 		pace = normalPace
+	case len(c.Touches) > fineServers:
+		pace = manyPace
 	}
 	out, err := r.observe(ctx, trial{
 		name: c.Name, action: matrix.Tell(c.Break), pace: pace, concerned: c.Concerns,
@@ -33,8 +42,12 @@ func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration
 	}
 	out.Valid = len(findings) == 0
 	findings = append(findings, restless(c, out)...)
-	for _, f := range out.Flows {
-		findings = append(findings, excess(f, limit, c.Kills(r.find(f)))...)
+	for i := range out.Flows {
+		f := &out.Flows[i]
+		if c.Roams {
+			f.OutageMs = sinceDeed(*f)
+		}
+		findings = append(findings, excess(*f, limit, c.Kills(r.find(*f)))...)
 	}
 	return out, r.conclude(out, findings)
 }
@@ -62,6 +75,9 @@ func (r *runner) mendIt(ctx context.Context, c matrix.Case) (*report.Fault, erro
 	for _, f := range out.Flows {
 		if c.Kills(r.find(f)) {
 			f.Lost, f.OutageMs = 0, 0 // it had no path when the mending began
+		}
+		if c.Roams {
+			f.OutageMs = sinceDeed(f)
 		}
 		findings = append(findings, excess(f, c.MendLimit, false)...)
 	}
@@ -99,7 +115,7 @@ func (r *runner) unfelt(c matrix.Case, out *report.Fault) []string {
 			missing = append(missing, fmt.Sprintf("invalid: %s did not see %s", s.Node, s.What))
 		}
 	}
-	if len(c.Signs) > 0 || c.Lossless() {
+	if len(c.Signs) > 0 || c.Lossless() || c.Harmless {
 		return missing
 	}
 	lost := slices.ContainsFunc(out.Flows, func(f report.Flow) bool { return f.Concerned && f.Lost > 0 })
@@ -127,6 +143,14 @@ func restless(c matrix.Case, out *report.Fault) []string {
 		}
 	}
 	return findings
+}
+
+// sinceDeed is the longest gap of a flow, counted from the deed where it began before.
+func sinceDeed(f report.Flow) (longest float64) {
+	for _, g := range f.Gaps {
+		longest = max(longest, g.ToMs-max(0, g.FromMs))
+	}
+	return longest
 }
 
 // excess says how a flow felt more than it may.

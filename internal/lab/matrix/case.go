@@ -44,6 +44,10 @@ type Case struct {
 	// Signs are events that must have happened, or the fault was not felt. A case with a limit and without a sign must have cost
 	// something.
 	Signs []Sign
+	// Harmless: it need not cost anything.
+	Harmless bool
+	// Roams: the destination leaves its place before the deed, which is its announcement at the next one: an outage counts from there.
+	Roams bool
 	// Watch is the least time to watch after the last deed.
 	Watch time.Duration
 	// Moves bounds how often a host may have moved; zero: not looked at.

@@ -30,6 +30,7 @@ const (
 	Reconfig  Verb = "reconfig" // its config gains the line Text; the next start reads it
 	Drain     Verb = "drain"    // its daemon is told to let everybody leave, and that is waited for
 	Undrain   Verb = "undrain"
+	Flood     Verb = "flood"      // ARP of random owners by At, PerSecond, and the next deed does not wait for its end
 	MoveGuest Verb = "move-guest" // an address leaves Node and arrives, with its MAC and an announcement, at Peer
 )
 
@@ -41,6 +42,8 @@ type Deed struct {
 	Peer string        // a node
 	Lost string        // of Deafen: what; empty: everything
 	Text string        // of Reconfig
+	Rate int           // of Flood: frames a second
+	Long time.Duration // of Flood
 	Wait time.Duration // before it
 }
 
@@ -71,6 +74,8 @@ func (d Deed) String() string {
 		return fmt.Sprintf("guest moves from %s to %s", d.Node, d.Peer)
 	case Kill, Terminate, Freeze, Thaw, Start:
 		return fmt.Sprintf("%s daemon of %s", d.Verb, d.Node)
+	case Flood:
+		return fmt.Sprintf("%s floods with %d ARP frames a second for %s", d.At, d.Rate, d.Long)
 	case Drain, Undrain:
 		return fmt.Sprintf("%s %s", d.Verb, d.Node)
 	case Die:

@@ -37,7 +37,7 @@ type cable struct{ upper, lower topology.End }
 // All lists the cases in the order in which people should read them.
 func All() []Case {
 	var out []Case
-	for _, part := range [][]Case{links(), deaths(), late(), silence(), sessions(), daemons(), histories(), guests()} {
+	for _, part := range [][]Case{links(), deaths(), late(), silence(), sessions(), daemons(), histories(), guests(), hostile()} {
 		out = append(out, part...)
 	}
 	return out
@@ -203,10 +203,23 @@ func reload(node, line string) []Deed {
 	}
 }
 
+// rest outlasts a server's repeated announcements of a guest that has just come: within them it may announce one that has left.
+const rest = time.Second
+
 func guests() []Case {
 	return []Case{{
-		Name: "guest-moves", Variant: WithGuest, Touches: []string{"V1", "V3"}, Limits: carrierLimit,
-		Break: []Deed{{Verb: MoveGuest, Node: "V1", Peer: "V3"}}, Mend: []Deed{{Verb: MoveGuest, Node: "V3", Peer: "V1"}},
+		Name: "guest-moves", Variant: WithGuest, Roams: true, Touches: []string{"V1", "V3"}, Limits: carrierLimit,
+		Break:     []Deed{{Verb: MoveGuest, Node: "V1", Peer: "V3", Wait: rest}},
+		Mend:      []Deed{{Verb: MoveGuest, Node: "V3", Peer: "V1", Wait: rest}},
 		MendLimit: carrierLimit[Default],
+	}}
+}
+
+// hostile: one server sends what it likes; the others must not notice. Its own flows are its own affair.
+func hostile() []Case {
+	const rate, long = 50_000, 20 * time.Second
+	return []Case{{
+		Name: "arp-flood", Touches: []string{"C1"}, Limits: within(long), Watch: long + 2*time.Second, Harmless: true,
+		Break: []Deed{{Verb: Flood, At: otherLink.lower, Rate: rate, Long: long}},
 	}}
 }

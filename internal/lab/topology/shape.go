@@ -14,6 +14,9 @@ var (
 	anycast    = netip.MustParseAddr("10.0.0.1") // the outside that servers talk to
 )
 
+// Subnet is the servers' in every topology.
+func Subnet() netip.Prefix { return subnet }
+
 // shape is the short form of an MLAG topology, from which build makes the long one.
 type shape struct {
 	name, about string
