@@ -127,7 +127,7 @@ func sessions() []Case {
 			Mend:  []Deed{{Verb: Hear, At: uplinkA.upper}, {Verb: Hear, At: uplinkA.lower}},
 		},
 		{
-			Name: "bfd-lost", Touches: servers, Watch: 2 * time.Second,
+			Name: "bfd-lost", Touches: servers, Signs: []Sign{{"A", "bfd-down"}}, Watch: 2 * time.Second,
 			Break: []Deed{{Verb: Deafen, At: uplinkA.upper, Lost: "BFD"}, {Verb: Deafen, At: uplinkA.lower, Lost: "BFD"}},
 			Mend:  []Deed{{Verb: Hear, At: uplinkA.upper}, {Verb: Hear, At: uplinkA.lower}},
 		},

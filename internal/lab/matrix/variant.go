@@ -32,11 +32,13 @@ func Topology(v Variant, profile string) (topology.Topology, error) {
 	case WithGuest:
 		addGuest(&t)
 	}
-	if profile != Default {
-		for i := range t.Nodes {
-			if t.Nodes[i].Config != "" {
-				t.Nodes[i].Config += "profile: " + profile + "\n"
-			}
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		if n.Role == topology.Gateway || n.Role == topology.Leaf {
+			n.Config += "bfd: on\n"
+		}
+		if n.Config != "" && profile != Default {
+			n.Config += "profile: " + profile + "\n"
 		}
 	}
 	return t, nil
