@@ -72,6 +72,7 @@ bench: build
 
 sim: build
 	bin/peerless sim --seeds $(SEEDS)
+	$(GO) test -count 1 -timeout 15m -v -run '^TestMutants' ./internal/sim | grep -v -e '^=== ' -e '^    --- PASS'
 
 matrix: build
 	bin/peerless lab run matrix --runs $(RUNS) --markdown docs/measurements.md

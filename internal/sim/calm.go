@@ -35,6 +35,9 @@ func (c *calm) look() {
 			}
 			continue
 		}
+		if up := c.w.outward(x.host); x.lossless && !up.delivered {
+			c.w.fail(c.law, "%s does not reach the outside: %s", x.host.addr, up.why)
+		}
 		if p.leaf != x.at {
 			if x.at != nil {
 				x.moves++
@@ -89,11 +92,12 @@ func (w *World) settle() bool {
 
 // calmDays tries single faults, one after the other.
 func (w *World) calmDays(r *rand.Rand) {
-	days := []func(*rand.Rand){w.standbyFails, w.activeFails, w.daemonDies, w.sessionBreaks, w.daemonPauses, w.messagesLost, w.hostDies, w.uplinkFails}
+	days := []func(*rand.Rand){w.standbyFails, w.activeFails, w.daemonDies, w.sessionBreaks, w.daemonPauses, w.messagesLost, w.hostDies, w.uplinkFails, w.leafBoots}
 	for range 3 {
 		if w.failure != nil || !w.settle() {
 			return
 		}
+		w.prepared()
 		days[r.IntN(len(days))](r)
 		w.judge.calm = nil
 	}
@@ -268,5 +272,37 @@ func (w *World) uplinkFails(r *rand.Rand) {
 		p.link.change(func() { p.link.up = true })
 	}
 	w.runUntil(w.now + 8*time.Second)
+	w.allReached(c)
+}
+
+// leafBoots: a leaf dies and comes back with its ports open before its daemon runs. Whoever asks whether it is open returns without a
+// loss; a bond that is left to itself goes by the carrier.
+func (w *World) leafBoots(r *rand.Rand) {
+	l := pick(r, w.leaves...)
+	c := w.watchAll("make-before-break")
+	for _, x := range c.watched {
+		if slices.ContainsFunc(x.host.at.server.links, func(p *port) bool { return p.peer().node == l }) {
+			x.most, x.lossless = 1, false
+		}
+		x.lossless = x.lossless && len(w.gateways) == 1
+	}
+	w.injected++
+	w.say("DAY %s dies and boots", l.name)
+	l.powerOff()
+	w.runUntil(w.now + w.recovery())
+	if !w.allReached(c) {
+		return
+	}
+	for _, x := range c.watched {
+		s := x.host.at.server
+		x.moves, x.most = 0, 1
+		if s.managed() {
+			x.lossless = len(w.gateways) == 1 && (s.kind == "bridge" || s.hears)
+		} else {
+			x.most, x.lossless = 4, x.lossless && len(s.links) > 1 && x.at != l && s.links[0].peer().node != l
+		}
+	}
+	l.powerOn(time.Second)
+	w.runUntil(w.now + 12*time.Second)
 	w.allReached(c)
 }

@@ -143,17 +143,15 @@ func (w *World) homes(n *node) []*node {
 
 // joins reports whether a gateway can reach a leaf, itself or by the other gateway.
 func (w *World) joins(g, l *node) bool {
-	direct := func(g *node) bool {
-		return !g.dead && slices.ContainsFunc(l.uplinks(), func(p *port) bool { return p.peer().node == g && p.link.works() })
-	}
-	if direct(g) {
+	if !g.dead && direct(g, l) {
 		return true
 	}
 	if g.gw.Peer == nil {
 		return false
 	}
 	p := g.kernel.port(g.gw.Peer.Port)
-	return p.link.works() && direct(p.peer().node)
+	o := p.peer().node
+	return p.link.works() && !o.dead && direct(o, l)
 }
 
 // missing lists flows that have a path and do not flow, so many at most.

@@ -20,6 +20,7 @@ type judge struct {
 	all    bool
 	turnOf int // whose turn it is among the hosts when everything changed
 	calm   *calm
+	odd    map[string]oddity
 	also   func() // looks after every step that changed forwarding; nil: nobody
 }
 
@@ -44,6 +45,9 @@ type memory struct {
 	inherited map[model.Port]bool          // uplinks by which the kernel had our default route when this life began
 	asked     map[netip.Addr]uint64        // the newest want of its neighbour entry
 	portDown  map[model.Port]time.Duration // when it was last told so
+	spoke     map[netip.Addr]bool          // a session with it was up in this life
+	attached  map[uint32]claim.State       // what was last told of its ports, by index
+	found     map[netip.Addr]bool          // hosts whose routes an earlier life had left
 	ended     map[netip.Addr]time.Duration // when it was told of the session's end
 	decided   map[step.Key]uint64          // the newest decision on a route that was judged
 	suspect   map[step.Key]bool            // routes whose deletion was decided though a claim stands behind them
@@ -69,7 +73,7 @@ type said struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]time.Duration{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]said{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, rib: map[ribKey]inPath{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, rib: map[ribKey]inPath{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
 }
 
 // touch has a prefix walked after this step.
@@ -164,6 +168,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		if ev.Up {
 			m.ceased[ev.Peer] = false
 			delete(m.ended, ev.Peer)
+			m.spoke[ev.Peer] = true
 		} else if ev.Reason == step.ReasonCeaseDown {
 			m.ceased[ev.Peer] = true
 		}
@@ -181,6 +186,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		for _, r := range ev.Routes {
 			if r.Ours && r.Prefix.IsSingleIP() {
 				m.routed[r.Prefix.Addr()] = r.NextHop.Dev
+				m.found[r.Prefix.Addr()] = m.found[r.Prefix.Addr()] || ev.Reason == reasonStart
 			}
 			for _, h := range r.Hops() {
 				if ev.Reason == reasonStart && r.Ours && r.Prefix.Bits() == 0 {
@@ -223,7 +229,7 @@ func (j *judge) heardPath(d *daemon, peer netip.Addr, p step.Path) {
 func (j *judge) turn(d *daemon, actions []engine.Action) {
 	switch d.node.role {
 	case gatewayRole:
-		j.deletions(d, actions)
+		j.decisions(d, actions)
 		return
 	case serverRole:
 		return
@@ -243,6 +249,9 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			if gate && !a.Want.Absent && d.memory.gates[g.Port] != a.Gen {
 				d.memory.gates[g.Port] = a.Gen // a retry is the same decision
 				j.gate(d.node, g, a.Want)
+			}
+			if a.Emit == nil {
+				j.withdrawals(d, a.Want)
 			}
 			if nb, ok := a.Want.Object.(step.Neighbor); ok && !a.Want.Absent && d.memory.asked[nb.Addr] < a.Gen {
 				d.memory.asked[nb.Addr], d.memory.arrived[nb.Addr] = a.Gen, j.w.now
@@ -290,8 +299,11 @@ func (j *judge) beforeLeaf(n *node, w step.Want) {
 	}
 }
 
-// after notes outcomes.
+// after notes outcomes. In calm worlds what is lost for the time of one system call counts.
 func (j *judge) after(n *node, w step.Want, err error) {
+	if j.calm != nil && n.role == gatewayRole {
+		j.calm.look()
+	}
 	r, ok := w.Object.(step.Route)
 	if !ok || err != nil {
 		return
@@ -415,7 +427,7 @@ func (j *judge) leafRoute(n *node, r step.Route) {
 		j.w.fail("own-hosts-only", "%s installs %s, which is no host of its own", n.name, r)
 	case !j.w.cfg.subnet.Contains(a) || a == j.w.cfg.gatewayIP:
 		j.w.fail("admit-narrowly", "%s installs %s", n.name, r)
-	case j.count(n, d.Port, a) >= d.MaxHosts && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts:
+	case n.w.now > n.trouble.until+troubleOver && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts: // a deletion that fails counts not
 		j.w.fail("admit-narrowly", "%s holds more than %d hosts on %s", n.name, d.MaxHosts, d.Port)
 	}
 }

@@ -47,6 +47,8 @@ func (j *judge) advertisement(n *node, a step.Advertisement, absent bool) {
 	}
 	_, spoke := m.heardOn[at]
 	switch {
+	case c.Stamp > unverifiedMax && !spoke && !m.found[addr]:
+		j.w.fail("question-is-no-proof", "%s claims %s on %s, where it has asked at most", n.name, addr, d)
 	case c.Stamp > unverifiedMax && !spoke:
 		j.w.fail("inherited-is-unproven", "%s claims %s with stamp %d, and the host has not spoken on %s in this life", n.name, addr, c.Stamp, d)
 	case c.Stamp > unverifiedMax && (!again || c.Stamp != was.claim.Stamp) && c.Stamp <= bar:
@@ -75,10 +77,14 @@ func (n *node) byIndex(index uint32) (model.Port, bool) {
 	return "", false
 }
 
-// deletions notes which of a gateway's deletions are decided while the very leaf that the route leads to stands for the host. A
+// decisions judges which leaves a gateway lets in, and notes which of a gateway's deletions are decided while the very leaf that the route leads to stands for the host. A
 // retry is the old decision, and so is what had to wait for something else.
-func (j *judge) deletions(d *daemon, actions []engine.Action) {
+func (j *judge) decisions(d *daemon, actions []engine.Action) {
 	for _, a := range actions {
+		if rule, ok := a.Want.Object.(step.Rule); a.Emit == nil && ok && !a.Want.Absent && d.memory.decided[a.Want.Key()] != a.Gen {
+			d.memory.decided[a.Want.Key()] = a.Gen
+			j.admission(d.node, rule)
+		}
 		r, ok := a.Want.Object.(step.Route)
 		if a.Emit != nil || !ok || !r.Prefix.IsSingleIP() || d.memory.decided[a.Want.Key()] == a.Gen {
 			continue

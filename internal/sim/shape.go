@@ -334,4 +334,5 @@ func (w *World) startAll() {
 	for _, h := range w.hosts {
 		h.live()
 	}
+	w.after(patrolEvery, w.judge.patrol)
 }

@@ -1,0 +1,108 @@
+package sim
+
+// alsoEdits are the second places of mutants that need one: each law's other file, text and replacement.
+var alsoEdits = map[string][3]string{
+	"opens what the operator closed": {"leaf/linkage.go",
+		"		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {", "		if d.gate.State == linkage.Free || d.gate.State == linkage.Freeing {"},
+}
+
+// mutants breaks, one at a time, every invariant that the simulator checks and every law of the design that it can see.
+var mutants = []mutant{
+	// What came down never goes up; no loops; a leaf's tables hold its own hosts.
+	{"no blackhole behind the leaf's suppressing rule", "leaf/setup.go",
+		"step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Blackhole: true})", "step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Table: mainTable})",
+		"no-return-up no-forwarding-loop", 60},
+	{"the default route does not wait for the rules", "leaf/linkage.go",
+		"After: m.lastRule(), ", "", "no-return-up no-forwarding-loop", 2000},
+	{"what comes from the other gateway is not stopped", "gateway/setup.go",
+		"prioFromPeerK    = 1990\n	prioFromPeerStop = 1991", "prioFromPeerK    = 2095\n	prioFromPeerStop = 2096", "no-gateway-loop no-forwarding-loop", 60},
+	{"the way to the other gateway does not wait for the stop", "gateway/setup.go",
+		"After: m.stopRule(r.Prefix).Key(), ", "", "no-gateway-loop", 1500},
+	{"a leaf installs what it hears of another", "leaf/feed.go",
+		"		m.remember(now, addr, c.Attachment)", "		m.want(step.Want{Object: step.Route{Prefix: p.Prefix, NextHop: step.NextHop{Dev: m.ups[0].Port, Via: m.ups[0].Neighbor}}, Why: \"heard\"})",
+		"own-hosts-only", 60},
+
+	// Order: install before advertise, replace without a gap, worst news first.
+	{"advertised before it is installed", "leaf/hosts.go",
+		"m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})", "m.want(step.Want{Object: adv, Why: why, Cause: cause})", "install-before-advertise", 100},
+	{"the engine forgets what comes after what", "engine/turn.go",
+		"w.After != (step.Key{}) && after != nil && after.state != applied {", "w.After != (step.Key{}) && after != nil && after.state != applied && false {",
+		"install-before-advertise no-gateway-loop no-return-up", 100},
+	{"a gateway deletes the old route first", "gateway/settle.go",
+		"m.dropPrimary(h, m.leaves[oldP], choice, step.Want{After: after, Urgent: repair, Cause: cause})", "m.dropPrimary(h, m.leaves[oldP], choice, step.Want{Urgent: true, Cause: cause})",
+		"make-before-break one-move soft-never-closes adopt-not-flush", 300},
+	{"closings are not urgent", "leaf/gates.go",
+		"Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true,", "Object: step.Gate{Port: d.Port, Closed: closed},", "close-first", 30},
+	{"withdrawn before it is told what failed", "leaf/ports.go",
+		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
+
+	// Evidence and linkage.
+	{"soft evidence counts as hard (leaf)", "leaf/linkage/uplink.go",
+		"step.ReasonReset, step.ReasonHoldTimer, step.ReasonCeaseOther:\n		return Soft", "step.ReasonReset, step.ReasonHoldTimer, step.ReasonCeaseOther:\n		return Hard", "soft-never-closes", 60},
+	{"soft evidence counts as hard (gateway)", "gateway/session.go",
+		"keep, text := m.cfg.GracefulRestart, ", "keep, text := 10*time.Millisecond, ", "soft-never-closes adopt-not-flush", 60},
+	{"a port is closed without a reason", "leaf/linkage.go",
+		"why += \"uplink \" + string(u.Port) + \": \" + u.why", "why += u.why", "closed-for-a-reason", 30},
+	{"a leaf without a gateway stays open", "leaf/linkage/linkage.go",
+		"Linked: {Lost: then(Shutdown, CloseAll)", "Linked: {Lost: then(Linked, Nothing)", "reach-after-heal", 150},
+	{"opens before it can forward", "leaf/linkage.go",
+		"return usable >= need && ready >= need && m.hasDefault(), told >= need", "return usable >= need && ready >= 0, told >= need", "open-only-when-forwarding", 60},
+	{"what an earlier life closed opens at once", "leaf/linkage.go",
+		"		if !ready || opened && m.cfg.OpenStagger > 0 {", "		if opened && m.cfg.OpenStagger > 0 {", "open-only-when-forwarding", 1000},
+	{"never opens again", "leaf/linkage.go",
+		"	case due <= now.Mono:\n		g.Step(linkage.Due)", "	case due < 0:\n		g.Step(linkage.Due)", "opens-in-the-end reach-after-heal", 30},
+	{"opens what the operator closed", "leaf/linkage/gate.go",
+		"Close: gate(Off, GateNothing), Open: gate(Off, GateNothing), // the operator's ports are never touched", "Close: gate(Off, GateNothing), Open: gate(Freeing, AskOpen),",
+		"operator-closed-stays", 150},
+	{"forgets that a port is its own", "leaf/linkage/gate.go",
+		"	case s.Ours:\n		return SeenOurs\n", "", "opens-in-the-end reach-after-heal operator-closed-stays", 60},
+
+	// Claims.
+	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},
+	{"stamps go by the clock alone", "claim/claim.go", "	next := heard + 1\n", "	next := Stamp(3)\n", "newest-wins", 60},
+	{"a refresh renews the stamp", "leaf/neighbor/learn.go",
+		"		e.Heard = now\n		e.det.Heard()\n		return nil\n", "		e.Heard = now\n		e.det.Heard()\n		t.emit(Restamp, e, \"refreshed\")\n		return t.out\n", "stamp-on-arrival", 30},
+	{"an inherited claim is as good as a new one", "leaf/hosts.go",
+		"m.install(d, h, announce.Unverified(d.Role), c.Why, m.causeOr(cause))", "m.install(d, h, max(announce.Unverified(d.Role), m.heard.Next(h.Addr, now.Wall)), c.Why, m.causeOr(cause))", "inherited-is-unproven", 60},
+	{"a question proves where its sender is", "leaf/frames.go",
+		"	if e.Op == step.ARPRequest && !announced {\n", "	if e.Op == step.ARPRequest && !announced && e.SenderIP == m.cfg.RouterID {\n", "question-is-no-proof inherited-is-unproven", 60},
+	{"a leaf waits for the feed before it gives a silent host up", "leaf/neighbor/state.go",
+		"		Hinted: to(Local), Adopted: to(Local), Bound: to(Local),\n		Doubted: to(Suspect, probeNow), Fell: to(Draining, Withdraw),", "		Hinted: to(Local), Adopted: to(Local), Bound: to(Local),\n		Doubted: to(Suspect, probeNow), Fell: to(Local),",
+		"no-stale-route reach-after-heal", 300},
+	{"the withdrawal is skipped", "leaf/hosts.go", "	m.retract(adv, c.Why, cause)\n", "	_ = adv\n", "no-stale-route reach-after-heal newest-wins one-move stamp-on-arrival", 100},
+	{"a probe's silence is not drawn", "liveness/liveness.go",
+		"	return d.missed >= max(1, d.Multiplier)", "	return false", "reach-after-heal no-stale-route", 300},
+	{"the gateway's address is learned as a host", "leaf/neighbor/admit.go", "	if addr == n.Gateway {", "	if addr == n.Gateway.Next() {", "admit-narrowly", 200},
+	{"a port takes more hosts than it may", "leaf/neighbor/learn.go",
+		"	case (e == nil || !e.State.Installed()) && p.held >= p.max:", "	case (e == nil || !e.State.Installed()) && p.held >= 4*p.max:", "admit-narrowly", 200},
+	{"answers a host's own announcement", "leaf/frames.go",
+		"e.SenderIP.IsUnspecified() || e.SenderIP == e.TargetIP {", "e.SenderIP.IsUnspecified() {", "no-self-conflict", 60},
+
+	// The gateway's preparation and restraint.
+	{"no backups are laid", "gateway/settle.go",
+		"	case h.Backup == old:\n		return step.Want{}\n", "	case h.Backup == old, h.Backup != mapping.None:\n		return step.Want{}\n", "repair-before-failure reach-after-heal", 30},
+	{"a leaf that returns is let in at once", "gateway/ports.go",
+		"	case l.spoke && !l.session:\n		return \"its session is not up yet\"\n	case l.spoke && !l.told:\n		return \"it has not told of its attachments yet\"\n", "", "no-early-return", 60},
+	{"a host needs its standby", "gateway/mapping/choose.go",
+		"if best := t.newest(h, t.usable); best != nil {", "if best := t.newest(h, t.usable); best != nil && t.backup(best) != None {", "standby-moves-nothing reach-after-heal one-move", 60},
+	{"a failed standby takes its host along", "gateway/mapping/choose.go",
+		"return t.live(c) && l.serving && !t.Down(c) && !(c.Static && l.mute)",
+		"for o := range t.leaves {\n		if k := t.Link(LeafID(o), c.Link.ID); LeafID(o) != c.Link.Leaf && k != nil && t.Failed(k) {\n			return false\n		}\n	}\n	return t.live(c) && l.serving && !t.Down(c) && !(c.Static && l.mute)",
+		"standby-moves-nothing reach-after-heal one-move soft-never-closes newest-wins", 100},
+	{"a gateway that starts deletes what it finds", "gateway/adopt.go",
+		"if !host || !m.adoptRoute(table, r.Route) {", "if !host || r.Present && table > 0 {", "adopt-not-flush", 200},
+	{"a leaf that starts deletes what it finds", "leaf/snapshot.go", "		if first {\n			m.adopt(now, port,", "		if first && port == \"\" {\n			m.adopt(now, port,", "adopt-not-flush", 300},
+	{"a leaf heeds only its first snapshot", "leaf/snapshot.go",
+		"		for _, u := range m.ups {\n			m.onUplinkPort(now, u, state(u.Port))\n		}\n", "", "reach-after-heal opens-in-the-end open-only-when-forwarding soft-never-closes", 500},
+
+	// The server's pair.
+	{"returns to a leaf that is not ready", "server/linkpair/pair.go",
+		"	case used.Up && returning:\n		return p.prepare(now, model.Primary, ", "	case used.Up && (returning || p.active == model.Backup && s.Primary.Up):\n		return p.take(model.Primary, ", "make-before-break one-move reach-after-heal", 100},
+	{"stays on a link that is down", "server/linkpair/pair.go",
+		"	case s.Of(other).Up:\n		return p.take(other, p.active.String()+\" link lost\")\n", "", "any-link-beats-none reach-after-heal one-move", 60},
+	{"its two links are not isolated", "server/move.go", "Learning: false, Isolated: true}", "Learning: false, Isolated: false}", "one-way-out", 30},
+	{"announces guests under its own MAC", "server/announce.go", "host{addr: g.addr, mac: g.mac, port: g.port}", "host{addr: g.addr, mac: m.device.mac, port: g.port}", "announce-the-truth", 60},
+
+	// The engine.
+	{"what failed is not tried again", "engine/turn.go", "		w.retry = t.at(now.Mono+pause(w.attempt), step.Timer{})", "		w.retry = t.at(now.Mono+time.Hour, step.Timer{})", "reach-after-heal opens-in-the-end open-only-when-forwarding no-stale-route", 150},
+}
