@@ -15,6 +15,7 @@ const (
 	fromKernel source = iota
 	fromPackets
 	fromSpeaker
+	fromDetector
 	sources
 )
 
@@ -46,6 +47,7 @@ type daemon struct {
 	wakeSet  bool
 	dieAfter int // so many effects later it dies, in the middle of a turn; 0: it does not
 	listens  map[model.Port]step.Sampling
+	detects  map[model.Port]bool // ports with BFD
 	sampled  map[model.Port]time.Duration
 	bulk     lane // of the kernel and packet drivers
 	up       lane // of the speaker
@@ -70,6 +72,7 @@ func (d *daemon) start() {
 	d.running, d.frozen, d.known, d.deaf, d.dieAfter = true, false, false, true, 0
 	d.started = w.now
 	d.turn = engine.NewTurn(d.machine())
+	d.detects = map[model.Port]bool{}
 	d.listens, d.sampled = map[model.Port]step.Sampling{}, map[model.Port]time.Duration{}
 	d.backlog, d.latest, d.wakeSet = nil, [sources]time.Duration{}, false
 	d.bulk, d.up = newLane(d, d.node.kernelSink), newLane(d, d.node.speakerSink)
@@ -399,6 +402,10 @@ func (n *node) kernelSink(w step.Want) error {
 		} else {
 			n.daemon.listens[l.Port] = l.Sampling
 		}
+		return nil
+	}
+	if b, ok := w.Object.(step.BFDSession); ok {
+		n.daemon.detects[b.Port] = !w.Absent
 		return nil
 	}
 	if n.w.trace != nil {

@@ -48,6 +48,7 @@ type memory struct {
 	spoke     map[netip.Addr]bool          // a session with it was up in this life
 	attached  map[uint32]claim.State       // what was last told of its ports, by index
 	found     map[netip.Addr]bool          // hosts whose routes an earlier life had left
+	doubted   map[netip.Addr]bool          // BFD with it went down
 	ended     map[netip.Addr]time.Duration // when it was told of the session's end
 	decided   map[step.Key]uint64          // the newest decision on a route that was judged
 	suspect   map[step.Key]bool            // routes whose deletion was decided though a claim stands behind them
@@ -73,7 +74,7 @@ type said struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]time.Duration{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]said{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, rib: map[ribKey]inPath{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
 }
 
 // touch has a prefix walked after this step.
@@ -172,6 +173,8 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		} else if ev.Reason == step.ReasonCeaseDown {
 			m.ceased[ev.Peer] = true
 		}
+	case step.BFDChanged:
+		m.doubted[ev.Peer] = !ev.Up && !ev.Admin
 	case step.NeighborChanged:
 		m.resolved[ev.Port] = ev.Present && ev.Resolved
 	case step.PortChanged:
@@ -427,7 +430,7 @@ func (j *judge) leafRoute(n *node, r step.Route) {
 		j.w.fail("own-hosts-only", "%s installs %s, which is no host of its own", n.name, r)
 	case !j.w.cfg.subnet.Contains(a) || a == j.w.cfg.gatewayIP:
 		j.w.fail("admit-narrowly", "%s installs %s", n.name, r)
-	case n.w.now > n.trouble.until+troubleOver && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts: // a deletion that fails counts not
+	case j.count(n, d.Port, a) >= d.MaxHosts && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts:
 		j.w.fail("admit-narrowly", "%s holds more than %d hosts on %s", n.name, d.MaxHosts, d.Port)
 	}
 }

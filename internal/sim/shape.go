@@ -53,6 +53,7 @@ type pace struct {
 	remember, stable, grace, hold        time.Duration
 	speaks                               time.Duration
 	linkDelay                            time.Duration
+	bfd                                  time.Duration // interval; zero: off
 }
 
 // usual is the pace of the labs.
@@ -111,6 +112,9 @@ func draw(r *rand.Rand) (shape, pace) {
 		grace: pick(r, 3*time.Second, 6*time.Second), hold: pick(r, 3*time.Second, 9*time.Second),
 		speaks: pick(r, 300*time.Millisecond, time.Second), linkDelay: pick(r, 20*time.Microsecond, 100*time.Microsecond, time.Millisecond),
 	}
+	if chance(r, 50) {
+		p.bfd = pick(r, 20*time.Millisecond, 100*time.Millisecond)
+	}
 	if count > 32 {
 		p.hostProbe, p.standbyProbe, p.speaks = time.Second, 200*time.Millisecond, 2*time.Second
 	}
@@ -131,7 +135,7 @@ func (w *World) build(s shape, p pace) {
 	w.cfg.grace, w.cfg.hold, w.cfg.tableBase = p.grace, p.hold, 20100
 	w.byAddr = map[netip.Addr]*host{}
 	for g := range s.gateways {
-		w.addGateway(s, g)
+		w.addGateway(s, p, g)
 	}
 	for l := range s.leaves {
 		w.addLeaf(s, p, l)
@@ -146,7 +150,7 @@ func (w *World) build(s shape, p pace) {
 	w.startAll()
 }
 
-func (w *World) addGateway(s shape, g int) {
+func (w *World) addGateway(s shape, p pace, g int) {
 	name := fmt.Sprintf("G%d", g+1)
 	if s.gateways == 1 {
 		name = "G"
@@ -155,6 +159,7 @@ func (w *World) addGateway(s shape, g int) {
 	n.own = netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + g)})
 	n.gw = gateway.Config{Name: name, RouterID: n.own, AS: 65000, Subnets: []netip.Prefix{w.cfg.subnet}, AttachmentRange: w.cfg.attach,
 		MaxHosts: 4096, GracefulRestart: w.cfg.grace, TableBase: w.cfg.tableBase, Default: true,
+		BFD:       gateway.Probe{Interval: p.bfd, Multiplier: detectMultiplier},
 		LeafProbe: gateway.Probe{Interval: 100 * time.Millisecond, Multiplier: 3}}
 	n.daemon = &daemon{node: n}
 	n.daemon.speaker = &speaker{d: n.daemon}
@@ -172,6 +177,7 @@ func (w *World) addLeaf(s shape, p pace, l int) {
 		Subnets:      []leaf.Subnet{{Prefix: w.cfg.subnet, Gateway: w.cfg.gatewayIP, MAC: w.cfg.virtualMAC}},
 		OpenDelayMin: p.openMin, OpenDelayMax: p.openMax, OpenStagger: p.stagger,
 		HostProbe: leaf.Probe{Interval: p.hostProbe, Multiplier: 3}, UplinkProbe: leaf.Probe{Interval: p.uplinkProbe, Multiplier: 3},
+		BFD:   leaf.Probe{Interval: p.bfd, Multiplier: detectMultiplier},
 		Drain: 50 * time.Millisecond, GracefulRestart: p.grace, Remember: p.remember, DefaultFromBGP: true,
 	}
 	if s.sameAS {
@@ -207,7 +213,9 @@ func (w *World) wireUplinks(s shape, p pace) {
 			k := w.connect(up, low, p.linkDelay)
 			n.leaf.Uplinks = append(n.leaf.Uplinks, leaf.Uplink{Port: low.name, Neighbor: base})
 			gw.gw.Leaves = append(gw.gw.Leaves, gateway.Leaf{Name: n.name, Port: up.name, Address: base.Next(), AS: n.leaf.AS})
-			w.addSession(k, n, gw, base.Next(), base)
+			if session := w.addSession(k, n, gw, base.Next(), base); p.bfd > 0 {
+				session.watched(p.bfd)
+			}
 		}
 	}
 	if !s.peers {
