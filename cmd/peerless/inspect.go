@@ -72,6 +72,11 @@ func inspectLeaf(c *config.Leaf, m machine) []finding {
 				oneOf(g.Uplinks), list(g.Downlinks)), "add an uplink if this leaf should survive it"})
 		}
 	}
+	if c.LocalOnly > 0 {
+		out = append(out, finding{note, "local-only", "when this leaf alone loses its gateway, a bond with `primary` here and primary_reselect always or better " +
+			"returns to it after " + c.LocalOnly.String() + ", away from the leaf that works; a server that runs peerless stays there",
+			"set primary_reselect to failure, or leave `primary` unset, on bonds below it"})
+	}
 	out = append(out, together("uplinks", uplinks, m)...)
 	if c.BFD.On() && c.BFD.Interval < c.Probe.Uplinks.Interval/2 {
 		out = append(out, finding{note, "bfd", fmt.Sprintf("it is much faster than probe.uplinks: a gateway without BFD is found silent only in %s",

@@ -118,10 +118,11 @@ const (
 	ReasonNotReady
 	ReasonSilent // link up, hosts silent
 	ReasonDrain
+	ReasonFlapping // the port comes and goes: its return waits
 )
 
 var reasonText = [...]string{"unknown", "ready", "carrier lost", "closed by operator", "port linkage: uplink lost", "port missing",
-	"leaf not ready", "hosts silent", "drain"}
+	"leaf not ready", "hosts silent", "drain", "flapping"}
 
 // String says the reason in words. Unknown codes from newer versions keep their number.
 func (r Reason) String() string {

@@ -211,6 +211,14 @@ func (d *decoder) checkLeafTimes(c *Leaf) {
 	d.checkPace("probe.hosts", c.Probe.Hosts)
 	d.checkPace("probe.uplinks", c.Probe.Uplinks)
 	d.between("drain", c.Drain, 0, 10*time.Second)
+	d.between("damping.half-life", c.Damping.HalfLife, 0, time.Hour)
+	d.between("damping.max", c.Damping.Max, time.Second, 24*time.Hour)
+	d.count("damping.suppress", c.Damping.Suppress, 1_000_000)
+	d.count("damping.reuse", c.Damping.Reuse, 1_000_000)
+	if c.Damping.Reuse >= c.Damping.Suppress && !d.bad["damping.reuse"] && !d.bad["damping.suppress"] {
+		d.wrong("damping.reuse", fmt.Sprintf("damping.reuse %d is not below damping.suppress %d", c.Damping.Reuse, c.Damping.Suppress), "lower reuse or raise suppress")
+	}
+	d.between("local-only", c.LocalOnly, 0, time.Hour)
 	d.between("drain-max", c.DrainMax, time.Second, time.Hour)
 	d.between("remember", c.Remember, 0, 24*time.Hour)
 	d.checkRestart(c.GracefulRestart)

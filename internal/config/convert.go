@@ -7,6 +7,7 @@ import (
 	"peerless/internal/gateway"
 	"peerless/internal/leaf"
 	"peerless/internal/leaf/linkage"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/server"
 )
@@ -18,6 +19,7 @@ func (c *Leaf) Machine() leaf.Config {
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks), BFD: leaf.Probe(c.BFD.pace()),
 		Drain: c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
+		LocalOnly: c.LocalOnly, Damping: c.Damping.machine(),
 		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
 	for _, s := range c.Subnets {
@@ -33,6 +35,10 @@ func (c *Leaf) Machine() leaf.Config {
 		out.Groups = append(out.Groups, linkage.Group(g))
 	}
 	return out
+}
+
+func (d Damping) machine() liveness.Damping {
+	return liveness.Damping{HalfLife: d.HalfLife, Suppress: float64(d.Suppress), Reuse: float64(d.Reuse), Max: d.Max}
 }
 
 func (l Downlink) machine() leaf.Downlink {

@@ -75,6 +75,7 @@ func defaultLeaf() *Leaf {
 		},
 		Drain:           50 * time.Millisecond,
 		DrainMax:        10 * time.Second,
+		Damping:         Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute},
 		GracefulRestart: 30 * time.Second,
 		Remember:        10 * time.Minute,
 		Advertise:       Advertise{Mode: AdvertiseBGP},

@@ -54,6 +54,8 @@ type Leaf struct {
 	DrainMax        time.Duration `yaml:"drain-max"`
 	GracefulRestart time.Duration `yaml:"graceful-restart"`
 	Remember        time.Duration `yaml:"remember"`
+	Damping         Damping       `yaml:"damping"`
+	LocalOnly       time.Duration `yaml:"local-only"`
 	GuardOwners     bool          `yaml:"guard-owners"`
 	Advertise       Advertise     `yaml:"advertise"`
 	BFD             BFD           `yaml:"bfd"`
@@ -105,6 +107,14 @@ type OpenDelay struct {
 	Min     time.Duration `yaml:"min"`
 	Max     time.Duration `yaml:"max"`
 	Stagger time.Duration `yaml:"stagger"`
+}
+
+// Damping bounds how often a flapping port is believed when it comes back.
+type Damping struct {
+	HalfLife time.Duration `yaml:"half-life"`
+	Suppress int           `yaml:"suppress"`
+	Reuse    int           `yaml:"reuse"`
+	Max      time.Duration `yaml:"max"`
 }
 
 // Probes paces the probes of hosts and of the gateway.

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"peerless/internal/leaf/linkage"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 )
 
@@ -34,6 +35,8 @@ type Config struct {
 	DrainMax        time.Duration // planned maintenance: after so long a port is closed though hosts are still behind it
 	Drained         *Drained      // an earlier life was ordered to drain
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
+	Damping         liveness.Damping
+	LocalOnly       time.Duration // without a gateway for so long, servers are to reach at least each other; zero: never
 	GuardOwners     bool          // an address that another leaf has with another MAC is not taken from it
 	Export          Export        // how host routes get to the gateway
 }

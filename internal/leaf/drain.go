@@ -123,13 +123,22 @@ func (m *Machine) orderUndrain(now model.Instant) {
 	}
 	m.advertiseAgain("undrain", cause)
 	for _, g := range m.groups {
-		if g.Step(linkage.Reopen) == linkage.OpenNext {
-			g.cause, g.why, g.since = cause, "the leaf is not drained any more", now.Mono
-			m.openNext(now, g)
-		}
+		m.reopen(now, g, cause, "the leaf is not drained any more")
 	}
 	for _, d := range m.downs {
 		m.review(now, d, cause)
+	}
+}
+
+// reopen opens what may open of a group that is open already; of any other it opens when that does.
+func (m *Machine) reopen(now model.Instant, g *group, cause step.Cause, why string) {
+	switch g.Step(linkage.Reopen) {
+	case linkage.OpenNext:
+		g.cause, g.why, g.since = cause, why, now.Mono
+		m.openNext(now, g)
+	case linkage.OpenLocal:
+		m.openLocal(now, g)
+	default: // it opens when it can forward
 	}
 }
 

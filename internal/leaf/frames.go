@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -59,11 +60,12 @@ func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
 		return
 	}
 	n, ok := m.admit.Net(e.TargetIP)
-	if !d.drained || !ok || m.isGateway(e.SenderIP) || m.admit.Own(e.SrcMAC) || e.SrcMAC.IsZero() || e.SrcMAC.IsGroup() {
+	alone := d.group != nil && d.group.State == linkage.Local
+	if !d.drained && !alone || !ok || m.isGateway(e.SenderIP) || m.admit.Own(e.SrcMAC) || e.SrcMAC.IsZero() || e.SrcMAC.IsGroup() {
 		return
 	}
 	m.emit(step.SendARP{Port: d.Port, Op: step.ARPReply, DstMAC: e.SrcMAC, SenderMAC: n.MAC, SenderIP: e.TargetIP,
-		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "still forwarding while being drained"})
+		TargetMAC: e.SenderMAC, TargetIP: e.SenderIP, Why: "in the kernel's place, which is told not to answer"})
 }
 
 // answerGateway tells a gateway that asks whether a host is here: without a routing protocol it can know only by asking.

@@ -1,6 +1,8 @@
 package leaf
 
 import (
+	"strings"
+
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -13,6 +15,7 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	switch {
 	case d.left != "":
 		cause = m.drain.cause
+	case d.damped != "" || d.opens != "":
 	case d.group != nil:
 		cause = d.group.cause
 	}
@@ -25,7 +28,7 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	case linkage.AskClose:
 		m.wantGate(d, true, d.shutWhy(), cause)
 	case linkage.AskOpen:
-		m.wantGate(d, false, "port linkage: "+d.group.why, cause)
+		m.wantGate(d, false, d.whyOpen(), cause)
 	case linkage.CloseAgain:
 		m.wantGate(d, true, d.shutWhy(), cause)
 		m.emit(step.Note{Warn: true, What: notePortReclosed, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Cause: cause,
@@ -48,7 +51,7 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 			Text: "port " + port + " closed", Why: d.whyShut()})
 	case linkage.NoteOpened:
 		m.emit(step.Note{What: notePortOpened, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageOpen, Cause: cause,
-			Text: "port " + port + " opened", Why: d.group.why})
+			Text: "port " + port + " opened", Why: strings.TrimPrefix(d.whyOpen(), "port linkage: ")})
 	}
 }
 
@@ -78,4 +81,12 @@ func (m *Machine) onGateApplied(now model.Instant, g step.Gate) {
 	}
 	m.gate(now, d, ev)
 	m.review(now, d, d.cause)
+}
+
+// whyOpen is why a port may open.
+func (d *downlink) whyOpen() string {
+	if d.opens != "" {
+		return d.opens
+	}
+	return "port linkage: " + d.group.why
 }

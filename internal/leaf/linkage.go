@@ -20,16 +20,17 @@ const defaultMetric = 20
 // group is one linkage group with its ports.
 type group struct {
 	*linkage.Linkage
-	id     uint32
-	ups    []*uplink
-	downs  []*downlink // in the order of closing and opening
-	reason claim.Reason
-	cause  step.Cause
-	closed string // why the group closed last: it names the uplinks
-	why    string // the state it is in now
-	since  time.Duration
-	due    time.Duration // when the group, or its next downlink, opens
-	armed  bool
+	id      uint32
+	ups     []*uplink
+	downs   []*downlink // in the order of closing and opening
+	reason  claim.Reason
+	cause   step.Cause
+	closed  string // why the group closed last: it names the uplinks
+	why     string // the state it is in now
+	since   time.Duration
+	due     time.Duration // when the group, or its next downlink, opens
+	armed   bool
+	watched bool // the time until it serves without a gateway runs
 }
 
 func (g *group) timer() step.Timer { return step.Timer{Kind: timerOpen, ID: g.id} }
@@ -118,6 +119,7 @@ func (m *Machine) settleGroup(now model.Instant, g *group, cause step.Cause) {
 	if g.State != was {
 		g.since = now.Mono
 	}
+	m.watchLocal(now, g)
 	switch do {
 	case linkage.CloseAll:
 		g.cause = m.causeOr(cause)
@@ -134,7 +136,7 @@ func (m *Machine) settleGroup(now model.Instant, g *group, cause step.Cause) {
 		g.cause = m.causeOr(cause)
 		g.why = "it was forwarding when the daemon started"
 		m.openNext(now, g)
-	case linkage.Nothing, linkage.OpenNext, linkage.NoteOpen:
+	case linkage.Nothing, linkage.OpenNext, linkage.NoteOpen, linkage.OpenLocal, linkage.EndLocal:
 	}
 }
 
@@ -219,10 +221,18 @@ func (m *Machine) hostsOf(g *group) int {
 func (m *Machine) awaitReady(now model.Instant, g *group) {
 	hard, told := m.canForward(g)
 	due, waiting := g.Ready(now.Mono, hard, told)
+	if g.State == linkage.Local {
+		m.awaitGateway(now, g, due, waiting)
+		return
+	}
 	if g.State == linkage.Opening && hard && !g.armed {
 		m.openNext(now, g)
 	}
 	if g.State != linkage.Waiting {
+		return
+	}
+	if until, damped := m.dampedUntil(now, g); damped && waiting && until > due {
+		m.armOpen(g, until)
 		return
 	}
 	switch {
@@ -246,6 +256,21 @@ func (m *Machine) canForward(g *group) (hard, allTold bool) {
 	usable, ready, told := g.count()
 	need := max(1, g.MinUplinks)
 	return usable >= need && ready >= need && m.hasDefault(), told >= need
+}
+
+// awaitGateway ends the time without a gateway once the leaf can forward.
+func (m *Machine) awaitGateway(now model.Instant, g *group, due time.Duration, waiting bool) {
+	switch {
+	case !waiting:
+		m.disarmOpen(g)
+	case due > now.Mono:
+		m.armOpen(g, due)
+	default:
+		m.disarmOpen(g)
+		if g.Step(linkage.Due) == linkage.EndLocal {
+			m.endLocal(now, g)
+		}
+	}
 }
 
 // hasDefault reports whether the kernel holds the default route.
@@ -274,7 +299,7 @@ func (m *Machine) disarmOpen(g *group) {
 func (m *Machine) onOpenTimer(now model.Instant, g *group) {
 	g.armed = false
 	switch g.State {
-	case linkage.Waiting:
+	case linkage.Waiting, linkage.Local:
 		m.settle(now, g.cause)
 	case linkage.Opening:
 		g.Step(linkage.Due)
@@ -291,7 +316,7 @@ func (m *Machine) openNext(now model.Instant, g *group) {
 	opened := false
 	ready, _ := m.canForward(g)
 	for _, d := range g.downs {
-		if d.left != "" {
+		if d.left != "" || d.damped != "" {
 			continue
 		}
 		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {

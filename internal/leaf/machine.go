@@ -14,6 +14,7 @@ import (
 	"peerless/internal/leaf/announce"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -76,8 +77,11 @@ type downlink struct {
 	told    map[string]bool // notes that are given once while the port serves
 	asks    bool            // its server asks whether this leaf is open
 	drained bool            // the leaf is drained, or being drained
-	left    string          // why the drain closed the port; empty: it did not
-	reopens bool            // a drain that is over closed it, and it is not open yet
+	damper  liveness.Damper
+	damped  string // why it is held closed although its link is back; empty: it is not
+	opens   string // why it is being opened, if not with its group
+	left    string // why the drain closed the port; empty: it did not
+	reopens bool   // a drain that is over closed it, and it is not open yet
 	refused int
 	ignored int           // ARP packets that were too many
 	flooded time.Duration // when that was last told
@@ -100,12 +104,14 @@ func New(cfg Config) *Machine {
 	}
 	for _, u := range cfg.Uplinks {
 		up := newUplink(u, cfg.UplinkProbe, cfg.BFD)
+		up.damper.Damping = cfg.Damping
 		m.ups = append(m.ups, up)
 		m.ports[u.Port] = up
 	}
 	for _, d := range cfg.Downlinks {
 		down := &downlink{Downlink: d, why: "not seen yet", told: map[string]bool{}}
 		down.state.Port = d.Port
+		down.damper.Damping = cfg.Damping
 		m.downs = append(m.downs, down)
 		m.ports[d.Port] = down
 		m.hosts.AddPort(d.Port, d.MaxHosts)
@@ -183,6 +189,7 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onFailed(now, ev)
 	}
 	m.pace(now)
+	m.relax(now)
 	m.leave(now)
 	return m.out
 }
@@ -203,7 +210,11 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 		if u, ok := m.ports[t.Port].(*uplink); ok {
 			m.onGraceOver(now, u)
 		}
-	case timerDrain: // leave does the work
+	case timerDrain, timerReuse: // leave and relax do the work
+	case timerLocal:
+		if i := int(t.ID) - 1; i >= 0 && i < len(m.groups) {
+			m.onLocalTimer(now, m.groups[i])
+		}
 	case timerOpen:
 		if i := int(t.ID) - 1; i >= 0 && i < len(m.groups) {
 			m.onOpenTimer(now, m.groups[i])

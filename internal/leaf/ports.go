@@ -29,6 +29,9 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 		d.state = gone
 		m.review(now, d, 0)
 	}
+	if flapped(was, s) && d.gate.State == linkage.Free {
+		d.damper.Lost(now.Mono)
+	}
 	d.state = s
 	if !s.Present && (was.Present || !m.seen) {
 		m.emit(step.Note{Warn: true, What: notePortMissing, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort,
@@ -60,29 +63,35 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 // shut reports whether a port must be closed: the leaf cannot forward, or it is drained.
 func (d *downlink) shut() bool {
 	g := d.group
-	return d.left != "" || g != nil && !g.Forwards() && g.State != linkage.Starting
+	return d.left != "" || d.damped != "" || g != nil && !g.Forwards() && g.State != linkage.Starting
 }
 
 // whyShut names the evidence, or the order, that closed the port.
 func (d *downlink) whyShut() string {
-	if d.left != "" {
+	switch {
+	case d.left != "":
 		return d.left
+	case d.damped != "":
+		return d.damped
 	}
 	return d.group.whyClosed()
 }
 
 // shutWhy is whyShut for the log of closings, which names the owner too.
 func (d *downlink) shutWhy() string {
-	if d.left != "" {
-		return d.left
+	if d.left != "" || d.damped != "" {
+		return d.whyShut()
 	}
 	return "port linkage: " + d.group.whyClosed()
 }
 
 // predicament is why an open port would be wrong.
 func (d *downlink) predicament() string {
-	if d.left != "" {
+	switch {
+	case d.left != "":
 		return "this leaf is drained"
+	case d.damped != "":
+		return "it flaps"
 	}
 	return "this leaf cannot forward"
 }
@@ -102,6 +111,10 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Down, claim.ReasonOperator, "closed by the operator"
 	case d.gate.Ours() && d.left != "":
 		return claim.Closed, claim.ReasonDrain, "closed by us: " + d.left
+	case d.gate.Ours() && d.damped != "":
+		return claim.Closed, claim.ReasonFlapping, "closed by us: " + d.damped
+	case d.opens != "" && g.Forwards() && !d.state.Up():
+		return claim.Closed, claim.ReasonFlapping, "being opened after damping"
 	case d.reopens && g.Forwards():
 		return claim.Closed, claim.ReasonDrain, "being opened after a drain"
 	case d.gate.Ours() && g.Forwards():
@@ -116,6 +129,8 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Down, claim.ReasonOperator, "admin down"
 	case !d.state.Carrier:
 		return claim.Down, claim.ReasonCarrierLost, "carrier lost"
+	case g != nil && g.State == linkage.Local:
+		return claim.Closed, closedReason(g), "open without a gateway, for traffic among this leaf's servers"
 	case d.drained:
 		return claim.Closed, claim.ReasonDrain, "being drained: forwards until its hosts have left"
 	}
@@ -141,6 +156,9 @@ func (m *Machine) review(now model.Instant, d *downlink, cause step.Cause) {
 	switch {
 	case d.serving && !can:
 		m.stopServing(now, d, m.causeOr(cause), state, reason, why)
+	case !d.serving && can && m.damp(now, d):
+		state, reason, d.why = d.condition()
+		m.tellAttachment(d, state, reason, d.cause)
 	case !d.serving && can:
 		m.startServing(now, d, cause)
 	default:
@@ -164,7 +182,7 @@ func (m *Machine) stopServing(now model.Instant, d *downlink, cause step.Cause, 
 
 // startServing re-applies all that the kernel forgets when a port closes, and wakes what is remembered there.
 func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause) {
-	d.serving, d.since, d.reopens = true, now.Mono, false
+	d.serving, d.since, d.reopens, d.opens = true, now.Mono, false, ""
 	d.arrival, d.arrived = 0, 0
 	d.cause = cause
 	m.setupDownlink(d)

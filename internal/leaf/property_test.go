@@ -99,7 +99,7 @@ func (j *judge) arp(e step.SendARP) {
 	}
 	d := j.w.m.down(e.Port)
 	switch {
-	case e.SenderIP == gwAddr && j.w.m.drain.On() && !e.TargetIP.IsUnspecified() && e.TargetIP != gwAddr: // in the kernel's place
+	case e.SenderIP == gwAddr && (j.w.m.drain.On() || d.group.State == linkage.Local) && !e.TargetIP.IsUnspecified() && e.TargetIP != gwAddr: // in the kernel's place
 	case e.SenderIP == gwAddr, e.TargetIP.IsUnspecified(), e.SenderIP == e.TargetIP:
 		j.t.Fatalf("answers %s", e)
 	case d == nil || !d.serving:
@@ -217,6 +217,12 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 			cfg = byTable(cfg, engine)
 		}
 		cfg.DrainMax = 5 * time.Second
+		if rapid.Bool().Draw(t, "damping") {
+			cfg = damping(cfg)
+		}
+		if rapid.Bool().Draw(t, "local only") {
+			cfg.LocalOnly = 3 * time.Second
+		}
 		w := newWorld(tb, cfg)
 		w.mute = rapid.Bool().Draw(t, "closed by muting")
 		twin := New(cfg)
@@ -298,7 +304,11 @@ func (j *judge) liveness(tell func(step.Event)) {
 		def.More = append(def.More, step.NextHop{Dev: u.Port, Via: u.Neighbor})
 	}
 	tell(step.RouteChanged{RouteState: def})
-	for range 40 {
+	settling := 40
+	if w.m.cfg.Damping.HalfLife > 0 {
+		settling = 400
+	}
+	for range settling {
 		w.Pass(200 * time.Millisecond)
 		drain()
 	}

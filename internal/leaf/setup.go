@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 
+	"peerless/internal/leaf/linkage"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -124,8 +125,11 @@ func (m *Machine) setupDownlink(d *downlink) {
 // takes its silence as the wish that it leave. Whoever needs an answer to send gets it from us (see answerFor).
 func (m *Machine) setupAnswering(d *downlink) {
 	value, why := "1", "the kernel answers for the gateway address only"
-	if d.drained {
+	switch {
+	case d.drained:
 		value, why = "8", "drain: the kernel does not answer, so that servers leave"
+	case d.group != nil && d.group.State == linkage.Local:
+		value, why = "8", "no gateway: a server that has a better link is to keep it"
 	}
 	m.sysctl("net/ipv4/conf/"+string(d.Port)+"/arp_ignore", value, why)
 }

@@ -43,6 +43,8 @@ const (
 	noteTableClash     = "table-clash"      // somebody else's routes are in the table of our hosts
 	noteFlood          = "arp-flood"        // a port sends more ARP than is listened to
 	noteClaimHeld      = "claim-held"       // an address that another leaf has with another MAC is not taken
+	notePortDamped     = "port-damped"      // a flapping downlink is held closed; its hosts reach the other leaf
+	noteLocalOnly      = "local-only"       // a group opens without a gateway
 	noteDraining       = "draining"         // planned maintenance begins: hosts are asked to leave
 	noteDrained        = "drained"          // every downlink is closed
 	noteDrainStuck     = "drain-stuck"      // hosts have had their time and cannot leave
@@ -58,6 +60,8 @@ const (
 	timerUplink = "uplink" // by port: the next ARP probe of a gateway
 	timerDoubt  = "doubt"  // by port: the next quick ARP probe of a gateway that BFD says is silent
 	timerSoft   = "soft"   // by port: the graceful-restart time of an uplink is over
+	timerReuse  = "reuse"  // by port: a damped port may be used again
+	timerLocal  = "local"  // by group number: the gateway has been gone for too long
 	timerDrain  = "drain"  // hosts have had their time to leave
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open
 )

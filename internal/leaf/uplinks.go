@@ -16,6 +16,7 @@ type uplink struct {
 	state  step.PortState
 	own    netip.Prefix // our address on the link: sender of our probes
 	det    liveness.Detector
+	damper liveness.Damper
 	pause  liveness.Pause
 	due    time.Duration
 	early  bool // the kernel resolved the gateway before we heard that the link is up; the driver does not say so twice
@@ -52,6 +53,9 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 	}
 	switch {
 	case u.Up && !s.Up():
+		if flapped(was, s) {
+			u.damper.Lost(now.Mono)
+		}
 		u.LinkLost()
 		u.early = false
 		if !s.Present || !s.AdminUp {

@@ -8,6 +8,7 @@ import (
 	"peerless/internal/claim"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -75,6 +76,7 @@ func (u *uplink) row(now model.Instant) step.PortRow {
 	if u.since != 0 {
 		r.Why += ", for " + ago(now, u.since)
 	}
+	r.Why += dampWhy(now, &u.damper, &r)
 	return r
 }
 
@@ -108,7 +110,9 @@ func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
 	if d.since != 0 {
 		r.Why += ", for " + ago(now, d.since)
 	}
+	r.Why += dampWhy(now, &d.damper, &r)
 	switch {
+	case d.damped != "" && d.gate.Ours():
 	case d.left != "" && d.gate.Ours():
 		r.Why += "; opens after `undrain`"
 	case d.gate.Ours():
@@ -123,6 +127,19 @@ func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
 	return r
 }
 
+// dampWhy fills a row with the penalty of its link, and says until when its return would wait.
+func dampWhy(now model.Instant, d *liveness.Damper, r *step.PortRow) string {
+	if r.Penalty = int(d.Penalty(now.Mono)); r.Penalty < 1 {
+		return ""
+	}
+	why := fmt.Sprintf("; lost lately: penalty %d", r.Penalty)
+	if until, held := d.Held(now.Mono); held {
+		r.ReuseMs = (until - now.Mono).Milliseconds()
+		why += ", damped for " + (until - now.Mono).Round(100*time.Millisecond).String()
+	}
+	return why
+}
+
 // opensWhen says what a closed group is waiting for.
 func (g *group) opensWhen() string {
 	switch g.State {
@@ -130,7 +147,7 @@ func (g *group) opensWhen() string {
 		return fmt.Sprintf("opens when %s of %d can be used again", plural(max(1, g.MinUplinks), "uplink"), len(g.ups))
 	case linkage.Waiting, linkage.Opening:
 		return "opens soon: " + g.why
-	case linkage.Starting, linkage.Linked:
+	case linkage.Starting, linkage.Linked, linkage.Local:
 	}
 	return "opens with its group"
 }

@@ -31,6 +31,8 @@ type PortRow struct {
 	ServerPort string             `json:"server_port,omitempty"`
 	Role       string             `json:"role,omitempty"`
 	Hosts      int                `json:"hosts"`
+	Penalty    int                `json:"penalty,omitempty"`  // of losing its link, 1000 each time
+	ReuseMs    int64              `json:"reuse_ms,omitempty"` // its link is damped for so long
 	Why        string             `json:"why"`
 }
 

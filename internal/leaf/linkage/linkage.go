@@ -16,12 +16,13 @@ const (
 	Waiting               // uplinks are back; downlinks stay closed until the leaf can forward and the delay is over
 	Opening               // downlinks open one after the other
 	Linked                // open
+	Local                 // open without a gateway, for traffic among the group's own servers
 	states
 )
 
 // String names the state as output does.
 func (s State) String() string {
-	return [...]string{"starting", "closed", "waiting", "opening", "open"}[s]
+	return [...]string{"starting", "closed", "waiting", "opening", "open", "local-only"}[s]
 }
 
 // Event is what can happen to a group.
@@ -33,25 +34,30 @@ const (
 	Enough              // enough usable uplinks
 	Due                 // the leaf can forward and the delay is over; or it is the next downlink's turn to open
 	Done                // every downlink that is ours to open is open
+	Alone               // the gateway has been gone for so long that servers are to reach at least each other
 	Reopen              // downlinks that were closed for another reason than the uplinks may open
 	events
 )
 
 // String names the event.
-func (e Event) String() string { return [...]string{"lost", "enough", "due", "done", "reopen"}[e] }
+func (e Event) String() string {
+	return [...]string{"lost", "enough", "due", "done", "alone", "reopen"}[e]
+}
 
 // Do is what a transition asks for.
 type Do uint8
 
 // What a transition asks for.
 const (
-	Nothing  Do = iota
-	CloseAll    // close every downlink: primaries' ports first
-	Wait        // start waiting for readiness
-	GiveUp      // stop waiting; the downlinks are closed already
-	OpenNext    // open the next downlink
-	Resume      // at start, the kernel shows that the leaf was forwarding all the time: close nothing
-	NoteOpen    // the group is open
+	Nothing   Do = iota
+	CloseAll     // close every downlink: primaries' ports first
+	Wait         // start waiting for readiness
+	GiveUp       // stop waiting; the downlinks are closed already
+	OpenNext     // open the next downlink
+	Resume       // at start, the kernel shows that the leaf was forwarding all the time: close nothing
+	NoteOpen     // the group is open
+	OpenLocal    // open every downlink, though there is no gateway
+	EndLocal     // the gateway is back: the group is an ordinary one again, and nothing is closed
 )
 
 type transition struct {
@@ -65,15 +71,17 @@ func then(to State, do Do) transition { return transition{true, to, do} }
 // table is the full product of states and events.
 var table = [states][events]transition{
 	Starting: {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Resume), Due: then(Starting, Nothing), Done: then(Starting, Nothing),
-		Reopen: then(Starting, Nothing)},
+		Alone: then(Starting, Nothing), Reopen: then(Starting, Nothing)},
 	Shutdown: {Lost: then(Shutdown, Nothing), Enough: then(Waiting, Wait), Due: then(Shutdown, Nothing), Done: then(Shutdown, Nothing),
-		Reopen: then(Shutdown, Nothing)},
+		Alone: then(Local, OpenLocal), Reopen: then(Shutdown, Nothing)},
 	Waiting: {Lost: then(Shutdown, GiveUp), Enough: then(Waiting, Nothing), Due: then(Opening, OpenNext), Done: then(Waiting, Nothing),
-		Reopen: then(Waiting, Nothing)},
+		Alone: then(Waiting, Nothing), Reopen: then(Waiting, Nothing)},
 	Opening: {Lost: then(Shutdown, CloseAll), Enough: then(Opening, Nothing), Due: then(Opening, OpenNext), Done: then(Linked, NoteOpen),
-		Reopen: then(Opening, Nothing)}, // the next to open comes anyway
+		Alone: then(Opening, Nothing), Reopen: then(Opening, Nothing)}, // the next to open comes anyway
 	Linked: {Lost: then(Shutdown, CloseAll), Enough: then(Linked, Nothing), Due: then(Linked, Nothing), Done: then(Linked, Nothing),
-		Reopen: then(Opening, OpenNext)},
+		Alone: then(Linked, Nothing), Reopen: then(Opening, OpenNext)},
+	Local: {Lost: then(Local, Nothing), Enough: then(Local, Nothing), Due: then(Opening, EndLocal), Done: then(Local, Nothing),
+		Alone: then(Local, Nothing), Reopen: then(Local, OpenLocal)},
 }
 
 // Linkage is the state of one group. Build it with New.
@@ -110,7 +118,7 @@ func (l *Linkage) Usable(n int) Do {
 // entry) and whether the gateway has told all it had (End-of-RIB, which only shortens the wait). It returns when the group is
 // to open; false while nothing is to be waited for.
 func (l *Linkage) Ready(now time.Duration, hard, told bool) (time.Duration, bool) {
-	if l.State != Waiting {
+	if l.State != Waiting && l.State != Local {
 		return 0, false
 	}
 	l.hard.For = l.max
@@ -121,5 +129,5 @@ func (l *Linkage) Ready(now time.Duration, hard, told bool) (time.Duration, bool
 	return l.hard.Due()
 }
 
-// Forwards reports whether traffic of open downlinks may rely on this leaf.
-func (l *Linkage) Forwards() bool { return l.State == Opening || l.State == Linked }
+// Forwards reports whether traffic of open downlinks may rely on this leaf, be it only among themselves.
+func (l *Linkage) Forwards() bool { return l.State == Opening || l.State == Linked || l.State == Local }

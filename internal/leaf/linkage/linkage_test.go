@@ -37,11 +37,17 @@ func TestLinkage_Product_EveryPairIsStated(t *testing.T) {
 			if !tr.stated {
 				t.Errorf("(%s, %s) is not stated", s, e)
 			}
-			if e == Lost && tr.to != Shutdown {
+			if e == Lost && tr.to != Shutdown && s != Local {
 				t.Errorf("(%s, %s) stays open", s, e)
 			}
 			if tr.do == CloseAll && e != Lost {
 				t.Errorf("(%s, %s) closes although nothing was lost", s, e)
+			}
+			if s == Local && tr.do == CloseAll {
+				t.Errorf("(%s, %s) closes what it opened without a gateway", s, e)
+			}
+			if tr.to == Local && s != Local && (s != Shutdown || e != Alone) {
+				t.Errorf("(%s, %s) opens without a gateway", s, e)
 			}
 			if tr.to == Opening && s == Shutdown {
 				t.Errorf("(%s, %s) opens without waiting", s, e)
