@@ -187,7 +187,8 @@ func (w *World) daemonDies(r *rand.Rand) {
 	d := pick(r, w.daemons()...)
 	c := w.watchAll("adopt-not-flush")
 	if d.node.server != nil {
-		c.except(d.node, 1, true) // it returns to its primary without a loss: which link was in use it is not told
+		// Which link was in use it is not told: it returns to its primary, without a loss where both links hear.
+		c.except(d.node, 1, d.node.server.kind == "bridge" || d.node.server.hears)
 	}
 	w.injected++
 	w.say("DAY the daemon of %s is killed and started again", d.node.name)

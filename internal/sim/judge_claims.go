@@ -129,12 +129,12 @@ func (j *judge) stands(d *daemon, r step.Route) bool {
 		if e.addr != r.NextHop.Via {
 			continue
 		}
-		if !e.up && j.w.now-e.downAt > j.w.cfg.grace-100*time.Millisecond {
-			return false // the time for which soft evidence is borne is over
-		}
 		as := e.other().owner.leaf.AS
 		p, ok := d.memory.rib[ribKey{e.addr, r.Prefix}]
 		c, stamped := claim.ParseHost(as, p.path.Large)
+		if (!e.up || p.at <= e.downAt) && j.w.now-e.downAt > j.w.cfg.grace-100*time.Millisecond {
+			return false // the time for which soft evidence is borne is over
+		}
 		if down, was := d.memory.portDown[in.name]; !ok || !stamped || was && down >= p.at {
 			return false
 		}

@@ -233,8 +233,13 @@ func (k *kernel) portState(p *port) step.PortState {
 }
 
 func (k *kernel) kindOf(name model.Port) string {
-	if s := k.node.server; s != nil && name == s.device {
+	s := k.node.server
+	switch {
+	case s == nil:
+	case name == s.device:
 		return s.kind
+	case name == s.guestBridge():
+		return "bridge"
 	}
 	return "veth"
 }
