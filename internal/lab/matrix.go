@@ -157,13 +157,8 @@ func (m *matrixRun) repeat(ctx context.Context, c matrix.Case) ([]report.Row, er
 			mended.Faults = append(mended.Faults, *e)
 		}
 	}
-	broken.Sum(func(f report.Flow) string {
-		if c.Kills(m.flow(f)) {
-			return ""
-		}
-		return way(f)
-	})
-	mended.Sum(way)
+	broken.Sum()
+	mended.Sum()
 	rows := []report.Row{broken}
 	if len(c.Mend) > 0 {
 		rows = append(rows, mended)
@@ -243,30 +238,6 @@ func (m *matrixRun) end() error {
 		return fmt.Errorf("clean up: %w", err)
 	}
 	return nil
-}
-
-// flow finds the topology's flow of a measured one.
-func (m *matrixRun) flow(f report.Flow) topology.Flow {
-	if m.lab != nil {
-		for _, fl := range m.lab.top.Flows {
-			if fl.From == f.From && fl.To == f.To {
-				return fl
-			}
-		}
-	}
-	return topology.Flow{Sender: f.From, Receivers: []string{f.To}}
-}
-
-const outside = "G"
-
-func way(f report.Flow) string {
-	switch outside {
-	case f.From:
-		return report.ToServer
-	case f.To:
-		return report.ToOutside
-	}
-	return report.Between
 }
 
 // page writes the HTML report: every fault of every case as one run.

@@ -19,6 +19,9 @@ const (
 	manyPace    = 250 * time.Microsecond
 )
 
+// outside is the node that stands for the outside.
+const outside = "G"
+
 // breakIt does what a case breaks, and judges.
 func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration) (*report.Fault, error) {
 	pace := finePace
@@ -47,7 +50,9 @@ func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration
 		if c.Roams {
 			f.OutageMs = sinceDeed(*f)
 		}
-		findings = append(findings, excess(*f, limit, c.Kills(r.find(*f)))...)
+		dead := c.Kills(r.find(*f))
+		findings = append(findings, excess(*f, limit, dead)...)
+		f.Concerned = f.Concerned && !dead // what has no path has no outage to be told
 	}
 	return out, r.conclude(out, findings)
 }

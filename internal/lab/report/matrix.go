@@ -57,14 +57,27 @@ const (
 	Between   = "server to server"
 )
 
-// Sum fills in what follows from the runs. The way is the direction of a flow, and empty for one that had no path.
-func (r *Row) Sum(way func(Flow) string) {
+// outsider is where the outside of the reference topology is.
+const outsider = "G"
+
+func (f *Flow) way() string {
+	switch outsider {
+	case f.From:
+		return ToServer
+	case f.To:
+		return ToOutside
+	}
+	return Between
+}
+
+// Sum fills in what follows from the runs.
+func (r *Row) Sum() {
 	all := map[string][]float64{}
 	r.Kept, r.Misses = 0, nil
 	for _, f := range r.Faults {
 		for _, fl := range f.Flows {
-			if w := way(fl); fl.Concerned && w != "" {
-				all[w] = append(all[w], fl.OutageMs)
+			if fl.Concerned {
+				all[fl.way()] = append(all[fl.way()], fl.OutageMs)
 			}
 		}
 		if f.OK {
@@ -206,7 +219,7 @@ func (m *Matrix) Markdown() string {
 	return b.String()
 }
 
-// Join puts the rows of several runs into one result, in the order of the names; of the same row the later one counts.
+// Join puts the rows of several runs into one result, in the order of the names: the runs of one row are added up.
 func Join(parts []*Matrix, order []string) *Matrix {
 	out := *parts[0]
 	out.OK, out.DurationMs, out.Cases = true, 0, nil
@@ -214,8 +227,13 @@ func Join(parts []*Matrix, order []string) *Matrix {
 		out.DurationMs += p.DurationMs
 		out.Error = cmp.Or(out.Error, p.Error)
 		for _, row := range p.Cases {
-			out.Cases = slices.DeleteFunc(out.Cases, func(r Row) bool { return r.Case == row.Case && r.Mends == row.Mends })
-			out.Cases = append(out.Cases, row)
+			i := slices.IndexFunc(out.Cases, func(r Row) bool { return r.Case == row.Case && r.Mends == row.Mends })
+			if i < 0 {
+				out.Cases = append(out.Cases, row)
+				continue
+			}
+			out.Cases[i].Faults = append(slices.Clip(out.Cases[i].Faults), row.Faults...)
+			out.Cases[i].Sum()
 		}
 	}
 	place := func(r Row) int {

@@ -18,7 +18,7 @@ func rowOf(outages ...[]float64) Row {
 		f.Flows = append(f.Flows, Flow{From: "G", To: "other", OutageMs: 1000})
 		r.Faults = append(r.Faults, f)
 	}
-	r.Sum(func(Flow) string { return ToServer })
+	r.Sum()
 	return r
 }
 
@@ -47,16 +47,19 @@ func TestRow_Sum_FourOfFiveRunsMustKeepTheLimit(t *testing.T) {
 	}
 }
 
-func TestRow_Sum_FlowsWithoutAPathDoNotCount(t *testing.T) {
-	r := rowOf([]float64{1})
-	r.Sum(func(Flow) string { return "" })
-	if r.Worst != 0 || len(r.Ways) != 0 {
+func TestRow_Sum_OnlyConcernedFlowsCount_ByDirection(t *testing.T) {
+	r := Row{Faults: []Fault{{OK: true, Flows: []Flow{
+		{From: "G", To: "C1", Concerned: true, OutageMs: 1}, {From: "C1", To: "G", Concerned: true, OutageMs: 2},
+		{From: "C1", To: "C2", Concerned: true, OutageMs: 3}, {From: "G", To: "C2", OutageMs: 1000},
+	}}}}
+	r.Sum()
+	if r.Worst != 3 || r.way(ToServer).Worst != 1 || r.way(ToOutside).Worst != 2 || r.way(Between).Worst != 3 {
 		t.Errorf("got worst %v, ways %v", r.Worst, r.Ways)
 	}
 }
 
-func TestJoin_LaterRunsCount_AndTheOrderIsTheTables(t *testing.T) {
-	missed, kept, mended := rowOf([]float64{11}), rowOf([]float64{1}), rowOf([]float64{0})
+func TestJoin_RunsAddUp_AndTheOrderIsTheTables(t *testing.T) {
+	missed, kept, mended := rowOf([]float64{11}), rowOf([]float64{1}, []float64{1}, []float64{1}, []float64{1}), rowOf([]float64{0})
 	mended.Mends = true
 	first := rowOf([]float64{1})
 	first.Case = "a"
@@ -65,8 +68,8 @@ func TestJoin_LaterRunsCount_AndTheOrderIsTheTables(t *testing.T) {
 	for i := range m.Cases {
 		names = append(names, m.Cases[i].name())
 	}
-	if got := strings.Join(names, "; "); got != "a; server-link; server-link, mended" || !m.OK {
-		t.Errorf("got %s, ok %v", got, m.OK)
+	if got := strings.Join(names, "; "); got != "a; server-link; server-link, mended" || !m.OK || m.Cases[1].Runs != 5 || m.Cases[1].Kept != 4 {
+		t.Errorf("got %s, ok %v: %+v", got, m.OK, m.Cases)
 	}
 	if m := Join([]*Matrix{{OK: true, Cases: []Row{missed}}}, nil); m.OK {
 		t.Error("a miss is ok")
