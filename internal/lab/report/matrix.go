@@ -199,9 +199,15 @@ func (m *Matrix) misses() []string {
 	return out
 }
 
+const preface = `Made by ` + "`make matrix`" + `. Each concerned flow is held against the limit, all others must lose nothing: what the fault does to the standby
+side is in the same row. SONiC's dual-ToR suite allows 1 to 3 s of disruption for a fault of the active side, and none for the standby side.
+
+`
+
 // Markdown is the matrix as a section of a document, below its heading.
 func (m *Matrix) Markdown() string {
 	var b strings.Builder
+	b.WriteString(preface)
 	fmt.Fprintf(&b, "Profile `%s`, kernel %s, %s. Figures are the longest gap of a concerned flow, median / worst over flows and runs, in ms.\n\n",
 		m.Profile, m.Kernel, m.Started.UTC().Format(time.DateOnly))
 	line := func(cells []string) { fmt.Fprintf(&b, "| %s |\n", strings.Join(cells, " | ")) }
