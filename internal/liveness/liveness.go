@@ -11,6 +11,9 @@ import "time"
 type Detector struct {
 	Interval   time.Duration
 	Multiplier int // below 1 counts as 1: no number of answers proves silence
+	// Patience is what the probe that completes the count is given; zero: a full interval. Answers take far less than an interval,
+	// and the probes before it had all of theirs.
+	Patience time.Duration
 
 	sent   time.Duration // when the newest probe left
 	missed int
@@ -20,7 +23,7 @@ type Detector struct {
 // Probe is called when it is time for a probe, just before it is sent. It reports whether the far end is to be
 // called silent: Multiplier probes in a row, each given a full interval, had no answer.
 func (d *Detector) Probe(now time.Duration) (silent bool) {
-	if d.open && now-d.sent >= d.Interval {
+	if d.open && now-d.sent >= d.given() {
 		d.missed++
 	}
 	d.sent, d.open = now, true
@@ -41,8 +44,23 @@ func (d *Detector) Excuse(until time.Duration) {
 // Missed is the number of unanswered probes in a row.
 func (d *Detector) Missed() int { return d.missed }
 
-// Next is when the next probe is due.
-func (d *Detector) Next() time.Duration { return d.sent + d.Interval }
+// Next is when the next probe is due, or the verdict.
+func (d *Detector) Next() time.Duration { return d.sent + d.given() }
+
+// given is how long the newest probe has to be answered.
+func (d *Detector) given() time.Duration {
+	if d.open && d.Patience > 0 && d.missed+1 == max(1, d.Multiplier) {
+		return min(d.Patience, d.Interval)
+	}
+	return d.Interval
+}
+
+// Patience is what a pace can spare: half of an interval, but not so little that a busy machine is taken for a dead one.
+func Patience(interval time.Duration) time.Duration {
+	return min(interval, max(interval/2, patienceMin))
+}
+
+const patienceMin = 20 * time.Millisecond
 
 // Hold tells whether a condition has held without a break for long enough. The zero value is not holding.
 type Hold struct {

@@ -52,6 +52,30 @@ func TestDetector_Verdicts(t *testing.T) {
 	}
 }
 
+func TestDetector_Patience_OnlyForTheProbeThatCompletesTheCount(t *testing.T) {
+	d := Detector{Interval: 100 * ms, Multiplier: 3, Patience: Patience(100 * ms)}
+	for i, at := range []time.Duration{0, 100 * ms, 200 * ms} {
+		if d.Probe(at) || d.Missed() != i {
+			t.Fatalf("at %s missed %d", at, d.Missed())
+		}
+		if want := at + 100*ms; i < 2 && d.Next() != want {
+			t.Fatalf("next %s, want %s", d.Next(), want)
+		}
+	}
+	if d.Next() != 250*ms {
+		t.Fatalf("verdict at %s, want 250ms", d.Next())
+	}
+	if early := d; early.Probe(249 * ms) {
+		t.Fatal("silent before the last probe had its time")
+	}
+	if !d.Probe(250 * ms) {
+		t.Fatal("not silent")
+	}
+	if Patience(10*ms) != 10*ms || Patience(30*ms) != 20*ms {
+		t.Fatal("a quick pace can spare nothing")
+	}
+}
+
 func TestDetector_Next_IsOneIntervalAfterTheProbe(t *testing.T) {
 	d := Detector{Interval: 100 * ms, Multiplier: 3}
 	d.Probe(700 * ms)

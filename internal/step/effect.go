@@ -160,7 +160,8 @@ const (
 type Listen struct {
 	Port     model.Port
 	Sampling Sampling
-	Hosts    int // how many may be behind the port: so many announcements at once are no flood
+	Hosts    int    // how many may be behind the port: so many announcements at once are no flood
+	Echo     uint16 // ICMP echo replies with this identifier are told as EchoSeen; zero: none are
 }
 
 // Memo is a line that the node's next life must know, under a name. Absent forgets it.
@@ -197,6 +198,20 @@ type SendARP struct {
 	TargetIP  netip.Addr
 	Urgent    bool // goes before everything of its step that is not
 	Why       string
+}
+
+// SendEcho sends one ICMP echo request (RFC 792) straight out of a port, past routes and neighbour entries: it asks whether the router
+// with that hardware address forwards, by way of an answer from beyond it. It is an Emit.
+type SendEcho struct {
+	Port   model.Port
+	DstMAC model.MAC
+	SrcMAC model.MAC
+	From   netip.Addr
+	To     netip.Addr
+	Ident  uint16
+	Seq    uint16
+	Loop   bool // an echo reply instead, which nobody answers: From and To are ours, and the router itself sends it back
+	Why    string
 }
 
 // Resolve asks the kernel to resolve a neighbour now (NTF_USE), for a next hop without an entry.
@@ -257,6 +272,7 @@ type Disarm struct{ Timer Timer }
 
 func (Want) effect()         {}
 func (SendARP) effect()      {}
+func (SendEcho) effect()     {}
 func (Resolve) effect()      {}
 func (ResetSession) effect() {}
 func (Note) effect()         {}

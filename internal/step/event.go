@@ -117,6 +117,16 @@ type DataSeen struct {
 	Addr netip.Addr
 }
 
+// EchoSeen is an ICMP echo reply (RFC 792) received on a listened port, bearing the identifier that Listen asked for: the answer to a
+// SendEcho, or one sent with Loop that came back.
+type EchoSeen struct {
+	Port  model.Port
+	From  netip.Addr
+	To    netip.Addr
+	Ident uint16
+	Seq   uint16
+}
+
 // SessionReason says why a routing session ended. Whether that is hard or soft evidence is the machine's affair.
 type SessionReason uint8
 
@@ -240,6 +250,7 @@ func (NeighborChanged) event() {}
 func (ARPSeen) event()         {}
 func (RARPSeen) event()        {}
 func (DataSeen) event()        {}
+func (EchoSeen) event()        {}
 func (SessionChanged) event()  {}
 func (BFDChanged) event()      {}
 func (PathsChanged) event()    {}

@@ -74,6 +74,11 @@ func (e Flooded) String() string {
 func (e DataSeen) String() string {
 	return fmt.Sprintf("data on %s: from %s (%s)", e.Port, e.Addr, e.MAC)
 }
+
+func (e EchoSeen) String() string {
+	return fmt.Sprintf("echo on %s: from %s to %s, %d/%d", e.Port, e.From, e.To, e.Ident, e.Seq)
+}
+
 func (e SessionChanged) String() string {
 	if e.Up {
 		return fmt.Sprintf("session %s up (AS %d)", e.Peer, e.AS)
@@ -254,7 +259,11 @@ func (o BridgePort) String() string {
 }
 func (o BondActive) String() string { return fmt.Sprintf("bond %s active %s", o.Bond, o.Active) }
 func (o Listen) String() string {
-	return fmt.Sprintf("listen %s sample %s", o.Port, [...]string{"none", "few", "all"}[o.Sampling])
+	s := fmt.Sprintf("listen %s sample %s", o.Port, [...]string{"none", "few", "all"}[o.Sampling])
+	if o.Echo != 0 {
+		s += fmt.Sprintf(" echo %d", o.Echo)
+	}
+	return s
 }
 
 func (o Memo) String() string { return "memo " + o.Name + ": " + o.Text }
@@ -282,6 +291,11 @@ func (e SendARP) String() string {
 	return fmt.Sprintf("send arp %s on %s to %s: %s is %s, target %s%s%s",
 		e.Op, e.Port, e.DstMAC, e.SenderIP, e.SenderMAC, e.TargetIP, word(e.Urgent, " urgent", ""), because(e.Why))
 }
+func (e SendEcho) String() string {
+	return fmt.Sprintf("send echo%s on %s to %s: from %s to %s, %d/%d%s",
+		word(e.Loop, " loop", ""), e.Port, e.DstMAC, e.From, e.To, e.Ident, e.Seq, because(e.Why))
+}
+
 func (e Resolve) String() string {
 	return fmt.Sprintf("resolve %s on %s%s", e.Addr, e.Port, because(e.Why))
 }
@@ -308,7 +322,8 @@ func (e Disarm) String() string { return "disarm " + e.Timer.String() }
 func HostPrefix(a netip.Addr) netip.Prefix { return netip.PrefixFrom(a, a.BitLen()) }
 
 var _ = []Event{Started{}, Snapshot{}, PortChanged{}, AddressChanged{}, RouteChanged{}, NeighborChanged{}, ARPSeen{}, RARPSeen{},
-	Flooded{}, DataSeen{}, SessionChanged{}, BFDChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{}, Applied{}, Failed{}}
-var _ = []Effect{Want{}, SendARP{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
+	Flooded{}, DataSeen{}, EchoSeen{}, SessionChanged{}, BFDChanged{}, PathsChanged{}, EndOfRIB{}, EngineState{}, Commanded{}, TimerFired{},
+	Applied{}, Failed{}}
+var _ = []Effect{Want{}, SendARP{}, SendEcho{}, Resolve{}, ResetSession{}, Note{}, Arm{}, Disarm{}}
 var _ = []Object{Gate{}, Address{}, HardwareAddress{}, Sysctl{}, Route{}, Neighbor{}, Rule{}, FDB{}, BridgePort{}, BondActive{},
 	Listen{}, Advertisement{}, Memo{}, BFDSession{}}

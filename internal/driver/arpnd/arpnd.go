@@ -1,5 +1,5 @@
-// Package arpnd listens to ports by AF_PACKET and speaks ARP on them: ARP and RARP packets and a sample of the IPv4 packets
-// that a port receives become events; SendARP effects become frames at once.
+// Package arpnd listens to ports by AF_PACKET and speaks ARP on them: ARP and RARP packets, a sample of the IPv4 packets that a port
+// receives and the answers to our own echo requests become events; SendARP and SendEcho effects become frames at once.
 //
 // It decides which frames are well formed and how many data packets are worth an event. It never decides what an ARP packet
 // means and never answers one: that is the machine's affair. What a port sends without being asked is limited for each port; what became
@@ -102,7 +102,7 @@ func (d *Driver) listen(l step.Listen) error {
 			return fmt.Errorf("listen on %s: %w", l.Port, err)
 		}
 	}
-	if err := s.sample(l.Sampling); err != nil {
+	if err := s.hear(l); err != nil {
 		return fmt.Errorf("listen on %s: %w", l.Port, err)
 	}
 	s.asked.hosts.Store(int64(l.Hosts))
@@ -146,34 +146,40 @@ func (d *Driver) drop(p model.Port) {
 	}
 }
 
-// Emit sends a SendARP at once and never waits. A port that nobody listens to gets a socket only for sending.
+// Emit sends a SendARP or a SendEcho at once and never waits. A port that nobody listens to gets a socket only for sending.
 func (d *Driver) Emit(effect step.Effect) (handled bool, err error) {
-	arp, ok := effect.(step.SendARP)
-	if !ok {
+	var port model.Port
+	var what string
+	switch e := effect.(type) {
+	case step.SendARP:
+		port, what = e.Port, "ARP"
+	case step.SendEcho:
+		port, what = e.Port, "echo"
+	default:
 		return false, nil
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	err = d.send(&arp)
-	if s := d.sockets[arp.Port]; errors.Is(err, unix.ENXIO) && s != nil && !s.listening { // the device was recreated
-		d.drop(arp.Port)
-		err = d.send(&arp)
+	err = d.send(port, effect)
+	if s := d.sockets[port]; errors.Is(err, unix.ENXIO) && s != nil && !s.listening { // the device was recreated
+		d.drop(port)
+		err = d.send(port, effect)
 	}
 	if err != nil {
-		return true, fmt.Errorf("send ARP on %s: %w", arp.Port, err)
+		return true, fmt.Errorf("send %s on %s: %w", what, port, err)
 	}
 	return true, nil
 }
 
-func (d *Driver) send(arp *step.SendARP) error {
-	s := d.sockets[arp.Port]
+func (d *Driver) send(port model.Port, frame step.Effect) error {
+	s := d.sockets[port]
 	if s == nil {
 		var err error
-		if s, err = d.open(arp.Port, false); err != nil {
+		if s, err = d.open(port, false); err != nil {
 			return err
 		}
 	}
-	return s.send(arp)
+	return s.send(frame)
 }
 
 // Run delivers what the sockets hear until ctx is done, then closes the driver. Sockets opened earlier have queued their

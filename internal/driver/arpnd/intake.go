@@ -16,6 +16,9 @@ const (
 	readsPerSecond = 2000 // packets read at all; beyond it the kernel's filter is made stricter
 	readsBurst     = 256
 	dataPause      = 100 * time.Millisecond // for so long
+
+	echoesPerSecond = 2000 // answers told; we ask far less
+	echoesBurst     = 256
 )
 
 // intake turns the frames of one port into events. It is pure: time is an argument.
@@ -24,6 +27,8 @@ type intake struct {
 	counters *counters
 	events   bucket
 	reads    bucket
+	echoes   bucket
+	ident    uint16 // of the echo replies that are ours; zero: none
 	over     bool
 	arp      *throttle    // nil: no limit
 	recent   [64]sighting // by the low bits of the address; a clash only costs an event
@@ -39,12 +44,23 @@ func newIntake(p model.Port, c *counters) *intake {
 		port: p, counters: c,
 		events: bucket{perSecond: eventsPerSecond, burst: eventsBurst, tokens: eventsBurst},
 		reads:  bucket{perSecond: readsPerSecond, burst: readsBurst, tokens: readsBurst},
+		echoes: bucket{perSecond: echoesPerSecond, burst: echoesBurst, tokens: echoesBurst},
 	}
 }
 
 // take counts a frame and gives its event, or nil for a frame that is malformed or one too many.
 func (in *intake) take(now time.Duration, frame []byte) step.Event {
 	in.counters.received.Add(1)
+	if echo, is, err := decodeEcho(in.port, frame, in.ident); is {
+		if err != nil {
+			in.counters.malformed.Add(1)
+			return nil
+		}
+		if !in.echoes.take(now) {
+			return nil
+		}
+		return echo
+	}
 	if isData(frame) && !in.reads.take(now) {
 		in.over = true
 	}

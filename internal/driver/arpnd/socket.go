@@ -41,11 +41,17 @@ type socket struct {
 
 	filter struct {
 		sync.Mutex
-		wanted, ceiling, attached step.Sampling
-		any                       bool // a filter is attached
+		wanted, ceiling step.Sampling
+		echo            uint16
+		attached        filterKey
+		any             bool // a filter is attached
 	}
 
-	frame   [arpFrameLen]byte // send's, so that nothing is allocated
+	ident atomic.Uint32 // of echo replies; the reader's copy of filter.echo
+
+	arp     [arpFrameLen]byte // send's, so that nothing is allocated
+	echo    [echoLen]byte
+	frame   []byte // one of the two
 	sendErr error
 	write   func(fd uintptr) bool
 }
@@ -63,13 +69,13 @@ func openSocket(p model.Port, listening bool, receiveBuffer int, c *counters, lo
 	s := &socket{port: p, listening: listening, counters: c, log: log.With("port", string(p))}
 	s.filter.ceiling = step.SampleAll
 	s.write = func(fd uintptr) bool {
-		_, s.sendErr = unix.Write(int(fd), s.frame[:])
+		_, s.sendErr = unix.Write(int(fd), s.frame)
 		return true // also on EAGAIN: sending never waits
 	}
 	s.file = os.NewFile(uintptr(fd), "packet:"+string(p))
 	s.conn, err = s.file.SyscallConn()
 	if err == nil && listening {
-		err = s.sample(step.SampleNone)
+		err = s.hear(step.Listen{Port: p})
 	}
 	if err == nil {
 		err = s.control(func(fd int) error { return s.bind(fd, receiveBuffer) })
@@ -162,11 +168,12 @@ func boundIndex(fd int) int {
 	return to.Ifindex
 }
 
-// sample sets how many data packets are wanted.
-func (s *socket) sample(wanted step.Sampling) error {
+// hear sets how many data packets are wanted, and which echo replies.
+func (s *socket) hear(l step.Listen) error {
 	s.filter.Lock()
 	defer s.filter.Unlock()
-	s.filter.wanted = wanted
+	s.filter.wanted, s.filter.echo = l.Sampling, l.Echo
+	s.ident.Store(uint32(l.Echo))
 	return s.attachFilter()
 }
 
@@ -174,8 +181,8 @@ func (s *socket) sample(wanted step.Sampling) error {
 func (s *socket) lower() error {
 	s.filter.Lock()
 	defer s.filter.Unlock()
-	if s.filter.attached > step.SampleNone {
-		s.filter.ceiling = s.filter.attached - 1
+	if s.filter.attached.sampling > step.SampleNone {
+		s.filter.ceiling = s.filter.attached.sampling - 1
 	}
 	return s.attachFilter()
 }
@@ -188,11 +195,11 @@ func (s *socket) raise() error {
 }
 
 func (s *socket) attachFilter() error {
-	level := min(s.filter.wanted, s.filter.ceiling)
-	if s.filter.any && s.filter.attached == level {
+	key := filterKey{sampling: min(s.filter.wanted, s.filter.ceiling), echo: s.filter.echo}
+	if s.filter.any && s.filter.attached == key {
 		return nil
 	}
-	program := filters[level]
+	program := assemble(key)
 	err := s.control(func(fd int) error {
 		return unix.SetsockoptSockFprog(fd, unix.SOL_SOCKET, unix.SO_ATTACH_FILTER,
 			&unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]})
@@ -200,15 +207,21 @@ func (s *socket) attachFilter() error {
 	if err != nil {
 		return fmt.Errorf("attach packet filter: %w", err)
 	}
-	s.filter.any, s.filter.attached = true, level
+	s.filter.any, s.filter.attached = true, key
 	return nil
 }
 
 // send writes one frame. It is called under the driver's lock. Success means that the kernel took the frame: one sent after a
 // port comes up, but before the kernel has told of its carrier (RTM_NEWLINK), may get lost without an error.
-func (s *socket) send(arp *step.SendARP) error {
-	s.asked.ask(time.Now(), arp)
-	err := encodeARP(&s.frame, arp)
+func (s *socket) send(frame step.Effect) error {
+	var err error
+	switch f := frame.(type) {
+	case step.SendARP:
+		s.asked.ask(time.Now(), &f)
+		err, s.frame = encodeARP(&s.arp, &f), s.arp[:]
+	case step.SendEcho:
+		err, s.frame = encodeEcho(&s.echo, &f), s.echo[:]
+	}
 	if err == nil {
 		err = s.conn.Write(s.write)
 	}
@@ -239,6 +252,7 @@ func (s *socket) receive(post func(step.Event)) {
 			case s.dropped.Load():
 				return true
 			case err == nil:
+				in.ident = uint16(s.ident.Load())
 				if ev := in.take(time.Since(epoch), buf[:n]); ev != nil {
 					post(ev)
 				}
