@@ -224,6 +224,19 @@ var badOthers = []badInput{
 		},
 	},
 	{
+		"through without a target", smallServer, "name: C1", "name: C1\nprobe: {through: {multiplier: 2}, leaf: {interval: 1ms}}",
+		[]string{
+			`t.yaml:3:18: required key "target" is missing in probe.through; add it; ` + "`peerless config reference server` explains it",
+			`t.yaml:3:52: probe.leaf.interval: 1ms is out of bounds; use a duration from 10ms to 1m`,
+		},
+	},
+	{
+		"through the leaf to the leaf", smallServer, "name: C1", "name: C1\nprobe: {through: {target: 10.10.10.254}}",
+		[]string{
+			`t.yaml:3:27: probe.through.target: 10.10.10.254 is the gateway address, for which the leaf itself answers; name an address of the gateway beyond the leaves`,
+		},
+	},
+	{
 		"announce not from 0", smallServer, "name: C1", "name: C1\nannounce: [20ms, 10ms, 2h]",
 		[]string{
 			`t.yaml:3:12: announce: the first moment is 20ms; start with 0s: the first announcement moves the traffic`,

@@ -40,7 +40,7 @@ var badLeaves = []badInput{
 	{
 		"unknown key far from any", smallServer, "name: C1", "name: C1\ncolour: red",
 		[]string{
-			`t.yaml:3:1: unknown key "colour"; known keys here: announce, api, carrier-poll, fail-back, link-pair, log, max-guests, name, profile, role, settle, standby-probe, state-dir`,
+			`t.yaml:3:1: unknown key "colour"; known keys here: announce, api, carrier-poll, fail-back, link-pair, log, max-guests, name, probe, profile, role, settle, standby-probe, state-dir`,
 		},
 	},
 	{

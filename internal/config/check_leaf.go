@@ -210,6 +210,8 @@ func (d *decoder) checkLeafTimes(c *Leaf) {
 	}
 	d.checkPace("probe.hosts", c.Probe.Hosts)
 	d.checkPace("probe.uplinks", c.Probe.Uplinks)
+	d.checkPace("probe.links", Pace{Interval: c.Probe.Links.Interval, Multiplier: c.Probe.Links.Multiplier})
+	d.oneOf("probe.links.silent", c.Probe.Links.Silent, SilentWithdraw, SilentClose)
 	d.between("drain", c.Drain, 0, 10*time.Second)
 	d.between("damping.half-life", c.Damping.HalfLife, 0, time.Hour)
 	d.between("damping.max", c.Damping.Max, time.Second, 24*time.Hour)

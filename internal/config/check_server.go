@@ -20,6 +20,24 @@ func (d *decoder) checkServer(c *Server) {
 	d.between("settle", c.Settle, 0, time.Second)
 	d.between("standby-probe", c.StandbyProbe, 10*time.Millisecond, 10*time.Second)
 	d.count("max-guests", c.MaxGuests, 1<<20)
+	d.checkPace("probe.leaf", c.Probe.Leaf)
+	d.checkThrough(c)
+}
+
+// checkThrough refuses a target by which nothing is shown: the leaf answers for the gateway address itself.
+func (d *decoder) checkThrough(c *Server) {
+	t := c.Probe.Through
+	if t == nil {
+		return
+	}
+	d.checkPace("probe.through", Pace{Interval: t.Interval, Multiplier: t.Multiplier})
+	d.required("probe.through", "target")
+	const path = "probe.through.target"
+	d.checkUnicast(path, t.Target)
+	if d.ok(path) && t.Target == c.LinkPair.Gateway {
+		d.wrong(path, fmt.Sprintf("%s: %s is the gateway address, for which the leaf itself answers", path, t.Target),
+			"name an address of the gateway beyond the leaves")
+	}
 }
 
 func (d *decoder) checkLinkPair(p *LinkPair) {

@@ -18,7 +18,9 @@ func (c *Leaf) Machine() leaf.Config {
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
 		OpenDelayMin: c.OpenDelay.Min, OpenDelayMax: c.OpenDelay.Max, OpenStagger: c.OpenDelay.Stagger,
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks), BFD: leaf.Probe(c.BFD.pace()),
-		Drain: c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
+		LinkProbe:   leaf.Probe{Interval: c.Probe.Links.Interval, Multiplier: c.Probe.Links.Multiplier},
+		CloseSilent: c.Probe.Links.Silent == SilentClose,
+		Drain:       c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
 		LocalOnly: c.LocalOnly, Damping: c.Damping.machine(),
 		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
@@ -96,13 +98,18 @@ func (c *Gateway) Machine() gateway.Config {
 
 // Machine is the config of the server's machine.
 func (c *Server) Machine() server.Config {
-	return server.Config{
+	out := server.Config{
 		Name: c.Name, Device: c.LinkPair.Device, Primary: c.LinkPair.Primary, Backup: c.LinkPair.Backup,
 		Gateway: c.LinkPair.Gateway, GatewayMAC: c.LinkPair.GatewayMAC,
 		FailBack: server.FailBack{Never: c.FailBack.Policy == FailBackNever, Stable: c.FailBack.Stable},
 		Announce: slices.Clone(c.Announce), Settle: c.Settle, Probe: c.StandbyProbe,
 		MaxGuests: c.MaxGuests,
+		Leaf:      server.Probe(c.Probe.Leaf),
 	}
+	if t := c.Probe.Through; t != nil {
+		out.Through = server.Through{Target: t.Target, Probe: server.Probe{Interval: t.Interval, Multiplier: t.Multiplier}}
+	}
+	return out
 }
 
 // Ports lists every port that the config names, in its order, each once.

@@ -145,6 +145,7 @@ func (d *decoder) value(n ast.Node, v reflect.Value, path string) {
 	switch v.Kind() {
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
+		defaultElement(v.Interface())
 		d.value(n, v.Elem(), path)
 	case reflect.Struct:
 		d.structure(n, v, path)

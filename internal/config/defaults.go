@@ -22,6 +22,9 @@ const (
 	EngineFRR  = "frr"
 	EngineBIRD = "bird"
 
+	SilentWithdraw = "withdraw"
+	SilentClose    = "close"
+
 	FailBackAfter = "after"
 	FailBackNever = "never"
 
@@ -72,6 +75,7 @@ func defaultLeaf() *Leaf {
 		Probe: Probes{
 			Hosts:   Pace{Interval: paceHosts, Multiplier: paceMissed},
 			Uplinks: Pace{Interval: paceDefault, Multiplier: paceMissed},
+			Links:   Links{Interval: paceDefault, Multiplier: paceMissed, Silent: SilentWithdraw},
 		},
 		Drain:           50 * time.Millisecond,
 		DrainMax:        10 * time.Second,
@@ -108,15 +112,20 @@ func defaultServer() *Server {
 		Settle:       10 * time.Millisecond,
 		StandbyProbe: paceDefault,
 		MaxGuests:    server.GuestsDefault,
+		Probe: ServerProbes{
+			Leaf: Pace{Interval: paceDefault, Multiplier: paceMissed},
+		},
 	}
 }
 
-// defaultElement fills the defaults of one element of a list before it is read.
+// defaultElement fills the defaults of one element of a list, or of a block that may be left out, before it is read.
 func defaultElement(v any) {
 	switch e := v.(type) {
 	case *Downlink:
 		e.MaxHosts = defaultDownlinkHosts
 	case *Group:
 		e.MinUplinks = 1
+	case *Through:
+		e.Interval, e.Multiplier = paceDefault, paceMissed
 	}
 }

@@ -35,6 +35,7 @@ func (d *decoder) profileLeaf(c *Leaf) {
 	if d.fast(&c.Common) {
 		d.unless("probe.hosts.interval", &c.Probe.Hosts.Interval, paceHostsFast)
 		d.unless("probe.uplinks.interval", &c.Probe.Uplinks.Interval, paceFast)
+		d.unless("probe.links.interval", &c.Probe.Links.Interval, paceFast)
 	}
 }
 
@@ -47,5 +48,9 @@ func (d *decoder) profileGateway(c *Gateway) {
 func (d *decoder) profileServer(c *Server) {
 	if d.fast(&c.Common) {
 		d.unless("standby-probe", &c.StandbyProbe, paceFast)
+		d.unless("probe.leaf.interval", &c.Probe.Leaf.Interval, paceFast)
+	}
+	if t := c.Probe.Through; t != nil && c.Profile == ProfileFast {
+		d.unless("probe.through.interval", &t.Interval, paceFast)
 	}
 }

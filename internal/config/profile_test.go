@@ -9,30 +9,34 @@ func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name, text string
-		paces      []time.Duration // leaf: hosts, uplinks; gateway: leaves; server: standby-probe
+		paces      []time.Duration // leaf: hosts, uplinks, links; gateway: leaves; server: standby-probe, leaf, through if asked for
 	}{
-		{"leaf without", smallLeaf, []time.Duration{1000 * ms, 100 * ms}},
-		{"leaf default", smallLeaf + "profile: default\n", []time.Duration{1000 * ms, 100 * ms}},
-		{"leaf fast", smallLeaf + "profile: fast\n", []time.Duration{100 * ms, 10 * ms}},
+		{"leaf without", smallLeaf, []time.Duration{1000 * ms, 100 * ms, 100 * ms}},
+		{"leaf default", smallLeaf + "profile: default\n", []time.Duration{1000 * ms, 100 * ms, 100 * ms}},
+		{"leaf fast", smallLeaf + "profile: fast\n", []time.Duration{100 * ms, 10 * ms, 10 * ms}},
 		{"leaf fast, one pace given", smallLeaf + "profile: fast\nprobe: {uplinks: {interval: 70ms}}\n", []time.Duration{100 * ms, 70 * ms}},
 		{"leaf fast, only a multiplier given", smallLeaf + "profile: fast\nprobe: {uplinks: {multiplier: 4}}\n", []time.Duration{100 * ms, 10 * ms}},
 		{"leaf without a feed", smallLeaf + "advertise: none\n", []time.Duration{200 * ms, 100 * ms}},
 		{"leaf fast without a feed", smallLeaf + "profile: fast\nadvertise: none\n", []time.Duration{100 * ms, 10 * ms}},
 		{"gateway", smallGateway, []time.Duration{100 * ms}},
 		{"gateway fast", smallGateway + "profile: fast\n", []time.Duration{10 * ms}},
-		{"server", smallServer, []time.Duration{100 * ms}},
-		{"server fast", smallServer + "profile: fast\n", []time.Duration{10 * ms}},
+		{"server", smallServer, []time.Duration{100 * ms, 100 * ms}},
+		{"server fast", smallServer + "profile: fast\n", []time.Duration{10 * ms, 10 * ms}},
+		{"server fast, asking through", smallServer + "profile: fast\nprobe: {through: {target: 10.0.0.1}}\n", []time.Duration{10 * ms, 10 * ms, 10 * ms}},
 		{"server fast, its pace given", smallServer + "profile: fast\nstandby-probe: 1s\n", []time.Duration{1000 * ms}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			var got []time.Duration
 			switch f := mustParse(t, tt.text); {
 			case f.Leaf != nil:
-				got = []time.Duration{f.Leaf.Probe.Hosts.Interval, f.Leaf.Probe.Uplinks.Interval}
+				got = []time.Duration{f.Leaf.Probe.Hosts.Interval, f.Leaf.Probe.Uplinks.Interval, f.Leaf.Probe.Links.Interval}
 			case f.Gateway != nil:
 				got = []time.Duration{f.Gateway.Probe.Leaves.Interval}
 			default:
-				got = []time.Duration{f.Server.StandbyProbe}
+				got = []time.Duration{f.Server.StandbyProbe, f.Server.Probe.Leaf.Interval}
+				if t := f.Server.Probe.Through; t != nil {
+					got = append(got, t.Interval)
+				}
 			}
 			for i, want := range tt.paces {
 				if got[i] != want {

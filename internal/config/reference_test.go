@@ -157,6 +157,10 @@ func TestReference_StatedDefaults_AreTrue(t *testing.T) {
 // defaultAt walks the default config along a path; elements of lists take their own defaults.
 func defaultAt(v reflect.Value, path []string) reflect.Value {
 	for v.Kind() == reflect.Pointer {
+		if v.IsNil() {
+			v = reflect.New(v.Type().Elem())
+			defaultElement(v.Interface())
+		}
 		v = v.Elem()
 	}
 	if len(path) == 0 {

@@ -119,8 +119,16 @@ type Damping struct {
 
 // Probes paces the probes of hosts and of the gateway.
 type Probes struct {
-	Hosts   Pace `yaml:"hosts"`
-	Uplinks Pace `yaml:"uplinks"`
+	Hosts   Pace  `yaml:"hosts"`
+	Uplinks Pace  `yaml:"uplinks"`
+	Links   Links `yaml:"links"`
+}
+
+// Links paces the questions whether a downlink that is up passes anything, and says what follows if not.
+type Links struct {
+	Interval   time.Duration `yaml:"interval"`
+	Multiplier int           `yaml:"multiplier"`
+	Silent     string        `yaml:"silent"`
 }
 
 // Pace is how often is asked, and how many unanswered questions mean silence.
@@ -195,6 +203,20 @@ type Server struct {
 	Settle       time.Duration   `yaml:"settle"`
 	StandbyProbe time.Duration   `yaml:"standby-probe"`
 	MaxGuests    int             `yaml:"max-guests"`
+	Probe        ServerProbes    `yaml:"probe"`
+}
+
+// ServerProbes paces the probes by which a server notices that the link in use is up and passes nothing.
+type ServerProbes struct {
+	Leaf    Pace     `yaml:"leaf"`
+	Through *Through `yaml:"through,omitempty"`
+}
+
+// Through asks an address beyond the leaf.
+type Through struct {
+	Target     netip.Addr    `yaml:"target"`
+	Interval   time.Duration `yaml:"interval"`
+	Multiplier int           `yaml:"multiplier"`
 }
 
 // LinkPair names the two links of a server and what holds them.

@@ -28,6 +28,8 @@ type Config struct {
 	HostProbe   Probe // hosts on downlinks
 	UplinkProbe Probe // the gateway's kernel, by ARP
 	BFD         Probe // with every gateway; no interval: none
+	LinkProbe   Probe // of a whole downlink, by asking one of its hosts; no interval: none
+	CloseSilent bool  // close a downlink whose hosts are all silent, unless its server asks for us and so moves by itself
 
 	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
 	GracefulRestart time.Duration // how long soft evidence is borne

@@ -66,6 +66,9 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
 	switch {
 	case newer:
+		if h, held := m.hosts.Holder(addr); held {
+			m.down(h.Port).unmeet(addr)
+		}
 		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:
 		m.remember(now, addr, c.Attachment)

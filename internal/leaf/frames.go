@@ -23,6 +23,7 @@ func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 	case *downlink:
 		m.answer(p, e)
 		m.answerFor(p, e)
+		m.hearLink(now, p, e)
 		m.learn(now, p, e)
 	}
 }
@@ -52,7 +53,7 @@ func (m *Machine) answer(d *downlink, e step.ARPSeen) {
 // answerFor speaks for the gateway address while the kernel is told not to: for whoever needs it to send. The question of a
 // server that has no address there asks only whether this leaf is open, and stays without an answer while it is drained.
 func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
-	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) || !d.serving {
+	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) || !d.serving && !d.trust.silent {
 		return
 	}
 	if e.SenderIP.IsUnspecified() {
@@ -102,6 +103,16 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromData), 0)
 		return
 	}
+	if announced && d.asks {
+		m.vouched(now, d)
+	}
+	if d.trust.doubted {
+		if e.Op == step.ARPRequest {
+			m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromARP), 0)
+		}
+		m.prove(now, d, e.SenderIP)
+		return
+	}
 	if e.Op == step.ARPRequest && !announced {
 		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromARP), 0)
 		return
@@ -110,6 +121,9 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, announced), 0)
 	if d.arrival != arrival { // the first of its server
 		m.inherit(now, d)
+	}
+	if h, held := m.hosts.Holder(e.SenderIP); held && h.Port == d.Port && h.State == neighbor.Local {
+		d.meet(e.SenderIP)
 	}
 }
 

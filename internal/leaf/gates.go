@@ -15,7 +15,7 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	switch {
 	case d.left != "":
 		cause = m.drain.cause
-	case d.damped != "" || d.opens != "":
+	case d.damped != "" || d.opens != "" || d.trust.hush != "": // the port's own
 	case d.group != nil:
 		cause = d.group.cause
 	}

@@ -84,6 +84,7 @@ func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 	if c.Do == neighbor.Move {
 		m.want(step.Want{Object: step.Neighbor{Port: c.From, Addr: h.Addr}, Absent: true, Why: "moved to " + string(d.Port), Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" moved from "+string(c.From)+" to "+string(d.Port), c.Why, step.StageLearn, cause)
+		m.down(c.From).unmeet(h.Addr)
 		if from := m.down(c.From); from != nil {
 			m.listen(from)
 		}
@@ -175,6 +176,7 @@ func (m *Machine) withdraw(_ model.Instant, d *downlink, c neighbor.Change, caus
 	if !ok {
 		return
 	}
+	d.unmeet(c.Host.Addr)
 	alone := cause == 0 // not part of a port's failure
 	cause = m.causeOr(cause)
 	d.cause = cause

@@ -316,7 +316,7 @@ func (m *Machine) openNext(now model.Instant, g *group) {
 	opened := false
 	ready, _ := m.canForward(g)
 	for _, d := range g.downs {
-		if d.left != "" || d.damped != "" {
+		if d.left != "" || d.damped != "" || d.trust.hush != "" {
 			continue
 		}
 		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {

@@ -50,6 +50,7 @@ type Machine struct {
 	engine     engine
 	closeAfter step.Key // while ports close: the withdrawal that must be done first
 	drain      drain
+	links      liveness.Pause // of the questions that timerWatch paces
 
 	armed   time.Duration // hostsTimer
 	isArmed bool
@@ -85,6 +86,7 @@ type downlink struct {
 	refused int
 	ignored int           // ARP packets that were too many
 	flooded time.Duration // when that was last told
+	trust   trust
 }
 
 // New makes a leaf that knows nothing of the kernel yet.
@@ -112,6 +114,7 @@ func New(cfg Config) *Machine {
 		down := &downlink{Downlink: d, why: "not seen yet", told: map[string]bool{}}
 		down.state.Port = d.Port
 		down.damper.Damping = cfg.Damping
+		down.trust = newTrust(cfg.LinkProbe)
 		m.downs = append(m.downs, down)
 		m.ports[d.Port] = down
 		m.hosts.AddPort(d.Port, d.MaxHosts)
@@ -120,6 +123,7 @@ func New(cfg Config) *Machine {
 			m.hosts.AddStatic(h)
 		}
 	}
+	m.links.Slack = cfg.LinkProbe.Interval
 	m.bindGroups()
 	m.resumeDrain()
 	return m
@@ -211,6 +215,14 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 			m.onGraceOver(now, u)
 		}
 	case timerDrain, timerReuse: // leave and relax do the work
+	case timerWatch:
+		if d := m.down(t.Port); d != nil {
+			m.onWatch(now, d)
+		}
+	case timerHush:
+		if d := m.down(t.Port); d != nil {
+			m.onHushOver(now, d)
+		}
 	case timerLocal:
 		if i := int(t.ID) - 1; i >= 0 && i < len(m.groups) {
 			m.onLocalTimer(now, m.groups[i])

@@ -33,6 +33,9 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 		d.damper.Lost(now.Mono)
 	}
 	d.state = s
+	if was.Up() && !s.Up() || recreated(was, s) {
+		d.renew()
+	}
 	if !s.Present && (was.Present || !m.seen) {
 		m.emit(step.Note{Warn: true, What: notePortMissing, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort,
 			Text: "port " + string(d.Port) + " does not exist; waiting for it", Why: "no such device"})
@@ -63,7 +66,7 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 // shut reports whether a port must be closed: the leaf cannot forward, or it is drained.
 func (d *downlink) shut() bool {
 	g := d.group
-	return d.left != "" || d.damped != "" || g != nil && !g.Forwards() && g.State != linkage.Starting
+	return d.left != "" || d.damped != "" || d.trust.hush != "" || g != nil && !g.Forwards() && g.State != linkage.Starting
 }
 
 // whyShut names the evidence, or the order, that closed the port.
@@ -73,13 +76,15 @@ func (d *downlink) whyShut() string {
 		return d.left
 	case d.damped != "":
 		return d.damped
+	case d.trust.hush != "":
+		return d.trust.hush
 	}
 	return d.group.whyClosed()
 }
 
 // shutWhy is whyShut for the log of closings, which names the owner too.
 func (d *downlink) shutWhy() string {
-	if d.left != "" || d.damped != "" {
+	if d.left != "" || d.damped != "" || d.trust.hush != "" {
 		return d.whyShut()
 	}
 	return "port linkage: " + d.group.whyClosed()
@@ -92,13 +97,15 @@ func (d *downlink) predicament() string {
 		return "this leaf is drained"
 	case d.damped != "":
 		return "it flaps"
+	case d.trust.hush != "":
+		return "no host behind it answered"
 	}
 	return "this leaf cannot forward"
 }
 
 // canServe is the one condition under which a downlink learns, answers and advertises.
 func (d *downlink) canServe() bool {
-	return d.state.Up() && d.gate.Passes() && (d.group == nil || d.group.Forwards())
+	return d.state.Up() && d.gate.Passes() && !d.trust.silent && (d.group == nil || d.group.Forwards())
 }
 
 // condition is what the leaf says of the attachment, and why in an operator's words.
@@ -115,6 +122,8 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Closed, claim.ReasonFlapping, "closed by us: " + d.damped
 	case d.opens != "" && g.Forwards() && !d.state.Up():
 		return claim.Closed, claim.ReasonFlapping, "being opened after damping"
+	case d.gate.Ours() && d.trust.hush != "":
+		return claim.Closed, claim.ReasonSilent, "closed by us: " + d.trust.hush
 	case d.reopens && g.Forwards():
 		return claim.Closed, claim.ReasonDrain, "being opened after a drain"
 	case d.gate.Ours() && g.Forwards():
@@ -131,6 +140,8 @@ func (d *downlink) condition() (claim.State, claim.Reason, string) {
 		return claim.Down, claim.ReasonCarrierLost, "carrier lost"
 	case g != nil && g.State == linkage.Local:
 		return claim.Closed, closedReason(g), "open without a gateway, for traffic among this leaf's servers"
+	case d.trust.silent:
+		return claim.Down, claim.ReasonSilent, "carrier, and no host behind it answers any more"
 	case d.drained:
 		return claim.Closed, claim.ReasonDrain, "being drained: forwards until its hosts have left"
 	}
@@ -194,6 +205,7 @@ func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause)
 			Text: "port " + string(d.Port) + " up", Why: why})
 	}
 	m.change(now, m.hosts.Start(now.Mono, d.Port), cause)
+	m.startWatch(now, d)
 }
 
 // tellAttachment says an attachment's state upstream, if it changed. It is said as long as the daemon lives.

@@ -50,6 +50,8 @@ const (
 	noteDrainStuck     = "drain-stuck"      // hosts have had their time and cannot leave
 	noteDrainRefused   = "drain-refused"    // somebody would have no link left
 	noteUndrained      = "undrained"        // and back
+	noteLinkSilent     = "link-silent"      // detect: a downlink is up, and none of its hosts answers any more
+	noteLinkProven     = "link-proven"      // one of them answers again
 	noteInstalled      = "hosts-installed"  // install: every route of the cause is in the kernel
 	noteInherited      = "hosts-inherited"  // learn: remembered hosts are taken, since their server has turned up
 )
@@ -62,6 +64,8 @@ const (
 	timerSoft   = "soft"   // by port: the graceful-restart time of an uplink is over
 	timerReuse  = "reuse"  // by port: a damped port may be used again
 	timerLocal  = "local"  // by group number: the gateway has been gone for too long
+	timerWatch  = "watch"  // by port: the next question whether the link passes anything
+	timerHush   = "hush"   // by port: a downlink that was closed for its silence gets another chance
 	timerDrain  = "drain"  // hosts have had their time to leave
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open
 )

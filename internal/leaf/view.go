@@ -115,6 +115,8 @@ func (m *Machine) portRow(now model.Instant, d *downlink) step.PortRow {
 	case d.damped != "" && d.gate.Ours():
 	case d.left != "" && d.gate.Ours():
 		r.Why += "; opens after `undrain`"
+	case d.trust.hush != "" && d.gate.Ours():
+		r.Why += fmt.Sprintf("; opens again after %s", d.trust.gap)
 	case d.gate.Ours():
 		r.Why += "; " + d.group.opensWhen()
 	}

@@ -74,9 +74,11 @@ type world struct {
 	timers map[step.Timer]time.Duration
 	last   []step.Effect
 	queue  []step.Event
-	quiet  bool // do not report outcomes
-	mute   bool // ports are closed by dropping everything: admin and carrier stay up
-	deaf   bool // gateways' kernels do not answer ARP
+	quiet  bool                // do not report outcomes
+	mute   bool                // ports are closed by dropping everything: admin and carrier stay up
+	deaf   bool                // gateways' kernels do not answer ARP
+	behind map[model.Port]int  // a host behind a downlink that answers ARP; none: nobody does
+	cut    map[model.Port]bool // downlinks that are up and pass nothing
 }
 
 func newWorld(t testing.TB, cfg Config) *world {
@@ -122,6 +124,11 @@ func (w *world) one(ev step.Event) []step.Effect {
 			if u, ok := w.m.ports[e.Port].(*uplink); ok && !w.deaf {
 				w.queue = append(w.queue, step.ARPSeen{Port: e.Port, Op: step.ARPReply, SrcMAC: macOf(200), SenderMAC: macOf(200),
 					SenderIP: u.Neighbor, TargetIP: e.SenderIP})
+			}
+			if i, ok := w.behind[e.Port]; ok && !w.cut[e.Port] && e.Op == step.ARPRequest && e.TargetIP == addrOf(i) {
+				answer := reply(e.Port, i)
+				answer.TargetMAC, answer.TargetIP = e.SenderMAC, e.SenderIP
+				w.queue = append(w.queue, answer)
 			}
 		case step.Want:
 			if e.Absent {

@@ -23,6 +23,20 @@ type Config struct {
 	Probe    time.Duration // how often a standby port asks whether its leaf is open
 	// MaxGuests bounds how many guests are remembered.
 	MaxGuests int
+	Leaf      Probe // of the active link's leaf, by ARP
+	Through   Through
+}
+
+// Probe paces probes: Multiplier unanswered ones, Interval apart, mean silence.
+type Probe struct {
+	Interval   time.Duration
+	Multiplier int
+}
+
+// Through asks an address beyond the leaf. Without a target nothing is asked.
+type Through struct {
+	Target netip.Addr
+	Probe
 }
 
 // GuestsDefault is how many guests are remembered unless told otherwise.

@@ -66,7 +66,11 @@ func (m *Machine) syncListening() {
 	for _, p := range m.ports {
 		switch {
 		case m.sideOf(p.Port) != nil && p.Present:
-			wanted = append(wanted, listening{step.Listen{Port: p.Port, Sampling: step.SampleNone}, p.Index})
+			l := step.Listen{Port: p.Port, Sampling: step.SampleNone}
+			if m.asksThrough() {
+				l.Echo = echoIdent
+			}
+			wanted = append(wanted, listening{l, p.Index})
 		case m.isMember(p):
 			l := step.Listen{Port: p.Port, Sampling: step.SampleAll}
 			if m.guestsOn(p.Port) > 0 {

@@ -9,6 +9,7 @@ import (
 	"cmp"
 	"time"
 
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/server/linkpair"
 	"peerless/internal/step"
@@ -19,6 +20,7 @@ const (
 	timerPair     = "pair"     // the link pair's next moment: settle, stable, start
 	timerAnnounce = "announce" // the next repetition of the announcements
 	timerProbe    = "probe"    // per port of the pair
+	timerThrough  = "through"  // per port of the pair: what lies beyond its leaf
 	timerAge      = "age"      // the oldest guest's end
 	timerMore     = "more"     // the next portion of announcements
 )
@@ -50,6 +52,8 @@ type Machine struct {
 	restWhy   string
 	cause     step.Cause // the newest transition
 	move      move
+	pause     liveness.Pause
+	echoes    uint16        // how many were sent: the source of their sequence numbers
 	pairTimer time.Duration // when the pair timer is armed for; zero: not armed
 	trouble   map[step.Key]string
 }
@@ -77,7 +81,12 @@ func New(cfg Config) *Machine {
 	// A probe interval of zero would fire without end.
 	cfg.Probe = max(cfg.Probe, time.Millisecond)
 	cfg.MaxGuests = cmp.Or(cfg.MaxGuests, GuestsDefault)
+	if cfg.Leaf.Interval <= 0 {
+		cfg.Leaf.Interval = cfg.Probe
+	}
+	cfg.Through.Interval = max(cfg.Through.Interval, time.Millisecond)
 	m := &Machine{cfg: cfg, trouble: map[step.Key]string{}, guestCount: map[model.Port]int{}}
+	m.pause.Slack = min(cfg.Probe, cfg.Leaf.Interval, cfg.Through.Interval)
 	m.pair = m.newPair()
 	for i, r := range roles {
 		m.sides[i] = newSide(r, cfg)
@@ -88,7 +97,7 @@ func New(cfg Config) *Machine {
 func (m *Machine) newPair() *linkpair.Pair {
 	return linkpair.New(linkpair.Policy{
 		Never: m.cfg.FailBack.Never, Stable: m.cfg.FailBack.Stable, Settle: m.cfg.Settle, Grace: 2 * m.cfg.Probe,
-		Quit: quitProbes * m.cfg.Probe,
+		Trial: trialMax,
 	})
 }
 
@@ -113,6 +122,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onRARP(now, e)
 	case step.DataSeen:
 		m.onData(now, e)
+	case step.EchoSeen:
+		m.onEcho(now, e)
 	case step.TimerFired:
 		m.onTimer(now, e.Timer)
 	case step.Applied:
@@ -120,7 +131,7 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 	case step.Failed:
 		m.trouble[e.Want.Key()] = e.Err
 	case step.Started, step.RouteChanged, step.NeighborChanged, step.SessionChanged, step.BFDChanged, step.PathsChanged, step.EndOfRIB,
-		step.EngineState:
+		step.EngineState, step.Commanded:
 		// The server's choice rests on its links and on its leaves' answers alone.
 	}
 	return m.out
@@ -138,6 +149,10 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 	case timerProbe:
 		if s := m.sideOf(t.Port); s != nil {
 			m.onProbe(now, s)
+		}
+	case timerThrough:
+		if s := m.sideOf(t.Port); s != nil {
+			m.onThrough(now, s)
 		}
 	case timerAge:
 		m.onAge(now)

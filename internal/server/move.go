@@ -9,8 +9,11 @@ import (
 )
 
 func (m *Machine) sight() linkpair.Sight {
-	p, b := &m.sides[0], &m.sides[1]
-	return linkpair.Sight{Primary: linkpair.Link{Up: p.up, Ready: p.ready}, Backup: linkpair.Link{Up: b.up, Ready: b.ready}}
+	return linkpair.Sight{Primary: m.link(&m.sides[0]), Backup: m.link(&m.sides[1])}
+}
+
+func (m *Machine) link(s *side) linkpair.Link {
+	return linkpair.Link{Up: s.up, Ready: s.ready, Fresh: s.silence.Missed() == 0, Silent: s.silent, Dry: m.dry(s), Mute: m.mute(s), Proves: s.through.answers, Passes: s.through.passes}
 }
 
 // decide asks the pair and does what it says, after a timer or an answer.
@@ -49,6 +52,7 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 			what = "move-aborted"
 		}
 		m.begin(now, what, cause)
+		m.endTrial(now, m.side(linkpair.Other(d.To)))
 		n := m.announceAll(d.To, "move aborted")
 		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n, Stage: step.StageAnnounce, Cause: cause,
 			Text: fmt.Sprintf("stays on %s, announced %s there again", m.side(d.To).port, addresses(n))})
@@ -59,7 +63,7 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		m.note(step.Note{Warn: true, What: "no-link", Port: m.cfg.Device, Text: "no link of the pair is up", Why: d.Why, Cause: cause})
 		return false
 	}
-	m.probeSoon(now, linkpair.Other(d.To))
+	m.probeAnew(now)
 	return true
 }
 
@@ -118,6 +122,7 @@ func (m *Machine) prepare(now model.Instant, d linkpair.Decision, cause step.Cau
 	}
 	m.begin(now, what, cause)
 	n := m.announceAll(d.To, "before the switch")
+	m.beginTrial(now, m.side(d.To))
 	port := m.side(d.To).port
 	m.note(step.Note{What: what, Port: port, Why: d.Why, Hosts: n, Stage: stageIf(cause, step.StageAnnounce), Cause: cause,
 		Text: fmt.Sprintf("announced %s on %s before the switch", addresses(n), port)})

@@ -90,8 +90,9 @@ func (m *Machine) reconcile(now model.Instant, again bool) {
 		switch {
 		case s.up && !was.up:
 			m.onProbe(now, s)
+			m.onThrough(now, s)
 		case !s.up && was.up:
-			m.disarm(s.timer())
+			m.quiet(s)
 		}
 	}
 	m.wake()
@@ -122,7 +123,7 @@ func (m *Machine) letGo() {
 	m.stopAnnouncing()
 	for i := range m.sides {
 		if m.sides[i].up {
-			m.disarm(m.sides[i].timer())
+			m.quiet(&m.sides[i])
 		}
 		m.sides[i] = newSide(m.sides[i].role, m.cfg)
 	}
@@ -136,8 +137,16 @@ func (m *Machine) look(s *side) {
 	s.index = p.Index
 	s.member = p.Present && p.Master == m.cfg.Device
 	if up := s.member && p.Up(); up != s.up {
-		s.up, s.ready = up, false
-		s.silence.Heard()
+		s.up = up
+		s.newborn()
+	}
+}
+
+// quiet asks nothing more of a link.
+func (m *Machine) quiet(s *side) {
+	m.disarm(s.timer())
+	if m.asksThrough() {
+		m.disarm(step.Timer{Kind: timerThrough, Port: s.port})
 	}
 }
 

@@ -9,21 +9,19 @@ import (
 	"peerless/internal/step"
 )
 
-// slower is how much less often the link in use is probed while its leaf answers: its silence is only the wish that we leave.
-const slower = 10
-
-// quitProbes is how many probes in the quick rhythm the leaf of the link in use must leave unanswered before we do.
-const quitProbes = 3
-
 // side is one link of the pair.
 type side struct {
 	role    model.Role
 	port    model.Port
 	index   int
-	member  bool // of the device
-	up      bool // a member that can carry frames
-	ready   bool // its leaf answers for the gateway address
+	member  bool      // of the device
+	up      bool      // a member that can carry frames
+	ready   bool      // its leaf answers for the gateway address
+	silent  bool      // its leaf let as many questions pass as prove that the link or the leaf is dead
+	leaf    model.MAC // that answered last
 	silence liveness.Detector
+	due     time.Duration // the next question
+	through through
 }
 
 func newSide(r model.Role, cfg Config) side {
@@ -31,10 +29,21 @@ func newSide(r model.Role, cfg Config) side {
 	if r == model.Backup {
 		port = cfg.Backup
 	}
-	return side{role: r, port: port, silence: liveness.Detector{Interval: cfg.Probe, Multiplier: 1}}
+	return side{role: r, port: port, silence: detector(cfg.Leaf), through: through{silence: detector(cfg.Through.Probe)}}
+}
+
+func detector(p Probe) liveness.Detector {
+	return liveness.Detector{Interval: p.Interval, Multiplier: p.Multiplier, Patience: liveness.Patience(p.Interval)}
 }
 
 func (s *side) timer() step.Timer { return step.Timer{Kind: timerProbe, Port: s.port} }
+
+// newborn forgets what was true of the link only while it was up.
+func (s *side) newborn() {
+	s.ready, s.silent, s.due = false, false, 0
+	s.silence.Heard()
+	s.through.reset()
+}
 
 // onProbe asks whether the leaf at the end of the link is open: a leaf's kernel answers for the gateway address only on an
 // open port. The probe claims no address (RFC 5227 section 2.1.1), so it teaches nobody that we are there
@@ -43,6 +52,12 @@ func (m *Machine) onProbe(now model.Instant, s *side) {
 	if !s.up {
 		return
 	}
+	if s.due != 0 {
+		m.pause.Fired(now.Mono, s.due)
+	}
+	s.silence.Excuse(m.pause.Until())
+	s.silence.Interval = m.probeInterval(s)
+	s.silence.Patience = liveness.Patience(s.silence.Interval)
 	silent := s.silence.Probe(now.Mono)
 	if m.device.mac.IsZero() {
 		silent = true
@@ -52,40 +67,81 @@ func (m *Machine) onProbe(now model.Instant, s *side) {
 			SenderIP: netip.IPv4Unspecified(), TargetIP: m.cfg.Gateway, Why: "is the leaf open",
 		})
 	}
-	fell := silent && s.ready
-	if fell {
-		s.ready = false
-	}
-	m.arm(s.timer(), now.Mono+m.probeInterval(s))
-	if fell {
+	s.due = s.silence.Next()
+	m.arm(s.timer(), s.due)
+	if silent && !s.silent {
+		s.ready, s.silent = false, true
+		before := m.cause
 		m.decide(now)
+		m.noteSilent(s, before)
 	}
 }
 
 func (m *Machine) probeInterval(s *side) time.Duration {
-	if s.role == m.pair.Active() && s.ready {
-		return slower * m.cfg.Probe
+	if s.role == m.pair.Active() {
+		return m.cfg.Leaf.Interval
 	}
 	return m.cfg.Probe
 }
 
-// probeSoon brings a link that has become the standby back to the quick rhythm.
-func (m *Machine) probeSoon(now model.Instant, r model.Role) {
-	if s := m.side(r); s.up {
-		m.arm(s.timer(), now.Mono+m.cfg.Probe)
+// probeAnew gives both links the rhythm of the part that they play now. What was asked of them in another part counts no more.
+func (m *Machine) probeAnew(now model.Instant) {
+	for i := range m.sides {
+		s := &m.sides[i]
+		s.through.turn(s.role == m.pair.Active())
+		if !s.up {
+			continue
+		}
+		m.askAt(s, now.Mono+m.probeInterval(s))
+		if m.asksThrough() {
+			m.restThrough(s, now.Mono+m.throughInterval(s))
+		}
 	}
 }
 
+// askAt puts the next question off, or brings it forward.
+func (m *Machine) askAt(s *side, at time.Duration) {
+	s.due = at
+	m.arm(s.timer(), at)
+}
+
 // onAnswer takes the gateway's answer as the leaf's word that it forwards. An answer with another hardware address is
-// somebody else's: frames to the gateway's would not arrive there.
+// somebody else's: frames to the gateway's would not arrive there. Nor does an answer to another host count: that one may be reached
+// by a way that we are not (an answer must prove what was asked).
 func (m *Machine) onAnswer(now model.Instant, s *side, e step.ARPSeen) {
-	mine := e.Op == step.ARPReply && e.SenderIP == m.cfg.Gateway
+	mine := e.Op == step.ARPReply && e.SenderIP == m.cfg.Gateway && e.TargetMAC == m.device.mac
 	if !mine || !s.up || !m.cfg.GatewayMAC.IsZero() && e.SenderMAC != m.cfg.GatewayMAC {
 		return
 	}
+	late := s.silence.Missed() > 0
 	s.silence.Heard()
-	if !s.ready {
-		s.ready = true
-		m.decide(now)
+	s.leaf = e.SenderMAC
+	spoke := s.silent
+	s.silent = false
+	if s.ready && !late {
+		return
 	}
+	s.ready = true
+	if spoke {
+		m.note(step.Note{What: "leaf-speaks", Port: s.port, Text: "the leaf on " + string(s.port) + " answers again", Why: "it answers ARP for the gateway address"})
+	}
+	m.decide(now)
+}
+
+// noteSilent tells that a leaf stopped answering; of a leaf that never did there is no news.
+func (m *Machine) noteSilent(s *side, before step.Cause) {
+	if s.leaf.IsZero() {
+		return
+	}
+	m.noteEvidence(step.Note{What: "leaf-silent", Port: s.port, Text: "the leaf on " + string(s.port) + " is silent",
+		Why: "it does not answer ARP for the gateway address"}, before)
+}
+
+// noteEvidence tells what a verdict rests on; if it began a transition, it is that one's detection.
+func (m *Machine) noteEvidence(n step.Note, before step.Cause) {
+	n.Warn = true
+	if m.cause != before {
+		n.Stage, n.Cause = step.StageDetect, m.cause
+	}
+	m.note(n)
 }

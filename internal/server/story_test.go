@@ -1,6 +1,7 @@
 package server
 
 import (
+	"fmt"
 	"net/netip"
 	"testing"
 	"time"
@@ -22,7 +23,7 @@ func bridgeConfig() Config {
 		Name: "C2", Device: "br0", Primary: "eth0", Backup: "eth1", Gateway: gateway, GatewayMAC: gatewayMAC,
 		FailBack: FailBack{Stable: 3 * time.Second},
 		Announce: []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond},
-		Settle:   10 * time.Millisecond, Probe: 100 * time.Millisecond,
+		Settle:   10 * time.Millisecond, Probe: 100 * time.Millisecond, Leaf: Probe{Interval: 100 * time.Millisecond, Multiplier: 3},
 	}
 }
 
@@ -68,10 +69,14 @@ type story struct {
 	*steptest.Transcript
 	timers  []step.Arm
 	answers map[model.Port]bool // ports whose leaf answers probes
+	deaf    map[model.Port]bool // ports whose leaf forwards nothing, up or down
+	stray   bool                // the answers of what lies beyond get lost
+	down    model.Port          // by which traffic comes down: the newest announcement
+	moves   []string            // what the machine told of links and moves, in short
 }
 
 func newStory(cfg Config) *story {
-	return &story{Transcript: steptest.New(New(cfg)), answers: map[model.Port]bool{}}
+	return &story{Transcript: steptest.New(New(cfg)), answers: map[model.Port]bool{}, deaf: map[model.Port]bool{}}
 }
 
 func (s *story) do(ev step.Event) []step.Effect {
@@ -92,9 +97,18 @@ func (s *story) do(ev step.Event) []step.Effect {
 				s.do(step.Applied{Want: ef})
 			}
 		case step.SendARP:
-			if ef.SenderIP.IsUnspecified() && s.answers[ef.Port] {
+			switch {
+			case ef.SenderIP == ef.TargetIP:
+				s.down = ef.Port
+			case s.answers[ef.Port]:
 				s.do(answer(ef.Port))
 			}
+		case step.SendEcho:
+			if !s.stray && !s.deaf[ef.Port] && !s.deaf[s.down] && s.answers[ef.Port] {
+				s.do(step.EchoSeen{Port: s.down, From: ef.To, To: ef.From, Ident: ef.Ident, Seq: ef.Seq})
+			}
+		case step.Note:
+			s.moves = append(s.moves, fmt.Sprintf("%s %s", ef.What, ef.Port))
 		}
 	}
 	return effects
@@ -157,7 +171,7 @@ func startedWith(t *testing.T, cfg Config, more ...step.PortState) *story {
 	if m.pair.Active() != model.Primary || m.pair.Target() != model.RoleUnknown {
 		t.Fatalf("not settled on the primary: %v", m.View(s.Now))
 	}
-	fresh := &story{Transcript: steptest.New(m), timers: s.timers, answers: s.answers}
+	fresh := &story{Transcript: steptest.New(m), timers: s.timers, answers: s.answers, deaf: s.deaf, down: s.down}
 	fresh.Now = s.Now
 	return fresh
 }

@@ -109,6 +109,7 @@ func linkPairConfig(sv server, device string) string {
 	y.line("role: server\nname: %s", sv.name)
 	y.line("link-pair:\n  device: %s\n  primary: eth0\n  backup: eth1\n  gateway: %s\n  gateway-mac: %s", device, subnetGate, gatewayMAC)
 	y.line("fail-back:\n  policy: after\n  stable: %s", failBackStable)
+	y.line("probe:\n  through:\n    target: %s", anycast)
 	return y.String()
 }
 

@@ -230,6 +230,14 @@ func (t *Table) Holder(addr netip.Addr) (Host, bool) {
 	return e.Host, true
 }
 
+// MAC is the hardware address that is known for an address on a port; zero if none is.
+func (t *Table) MAC(port model.Port, addr netip.Addr) model.MAC {
+	if e := t.entries[place{port, addr}]; e != nil {
+		return e.MAC
+	}
+	return model.MAC{}
+}
+
 // Known reports whether the address is known on the port, be it only as a target.
 func (t *Table) Known(port model.Port, addr netip.Addr) bool {
 	return t.entries[place{port, addr}] != nil

@@ -15,13 +15,28 @@ import (
 type Policy struct {
 	Never  bool          // no return to the primary while the backup works
 	Stable time.Duration // the primary must have been up and ready for so long before traffic returns to it
-	Quit   time.Duration // the leaf of the link in use must have been silent for so long, and the other's ready, before traffic leaves it
 	Settle time.Duration // from the announcement on the new link to the switch
 	Grace  time.Duration // at start, with both links up: how long to ask which leaf answers
+	Trial  time.Duration // how long a new link may take to show that its leaf forwards
 }
 
-// Link is what is known of one link. Ready means that the leaf at its far end answers; it counts only while Up.
-type Link struct{ Up, Ready bool }
+// Link is what is known of one link. All but Up counts only while Up.
+type Link struct {
+	Up    bool
+	Ready bool // the leaf at its far end answers
+	// Fresh: it answered the newest question that has had its time. Only such a leaf is worth leaving another link for.
+	Fresh bool
+	// Silent: the leaf has let as many questions pass as prove that the link, or the leaf, is dead. Never with Ready.
+	Silent bool
+	// Dry: nothing has come back from beyond the leaf lately either, so nothing is lost by leaving at once.
+	Dry bool
+	// Mute: the leaf answers for itself, but nothing comes back from beyond it, though something did before or does by the other link.
+	Mute bool
+	// Proves: something comes back from beyond the leaf, so that the same can be asked of the other link.
+	Proves bool
+	// Passes: during a move to this link, something came back from beyond its leaf by this very link.
+	Passes bool
+}
 
 // Sight is what is known of both links at one moment.
 type Sight struct{ Primary, Backup Link }
@@ -87,16 +102,28 @@ type Pair struct {
 	to       model.Role    // the link that a make before break in progress goes to; unknown when there is none
 	settled  time.Duration // when that may switch
 	dark     bool          // both links are down and it was said
+	trial    bool          // that move waits until the new link passes
+	until    time.Duration // of the trial
+	next     time.Duration // when the move wants to be looked at
 	asking   bool          // no choice yet, both links up: waiting for a leaf to answer
 	deadline time.Duration // of asking
 	stable   liveness.Hold // the primary is up and ready while the backup is in use
-	quit     liveness.Hold // the link in use is up and its leaf silent, while the other's leaf answers
+	retry    time.Duration // no trial before
+	gap      time.Duration // between the last failed trial and the next one
+	barred   bool          // something waits for retry
+	again    time.Duration // when the decision just made calls for another one; zero: it does not
 	why      string        // of the newest decision that was not Stay
 }
 
+// Pauses between trials that failed: each moves what comes down to the other leaf and back.
+const (
+	retryMin = 2 * time.Second
+	retryMax = 5 * time.Minute
+)
+
 // New gives a pair that has chosen nothing yet.
 func New(p Policy) *Pair {
-	return &Pair{policy: p, stable: liveness.Hold{For: p.Stable}, quit: liveness.Hold{For: p.Quit}, why: "not chosen yet"}
+	return &Pair{policy: p, stable: liveness.Hold{For: p.Stable}, why: "not chosen yet"}
 }
 
 // Active is the link in use, unknown before the first choice. It may be down when both are.
@@ -111,31 +138,45 @@ func (p *Pair) Why() string { return p.why }
 // Next is when Decide must be called again if nothing happens before.
 func (p *Pair) Next() (time.Duration, bool) {
 	switch {
+	case p.again != 0:
+		return p.again, true
 	case p.to != model.RoleUnknown:
-		return p.settled, true
+		return p.next, true
 	case p.asking:
 		return p.deadline, true
 	}
-	at, ok := p.stable.Due()
-	if quit, waits := p.quit.Due(); waits && (!ok || quit < at) {
-		return quit, true
+	due, holding := p.stable.Due()
+	if p.barred && (!holding || p.retry > due) { // the hold that is met waits for the retry too
+		return p.retry, true
 	}
-	return at, ok
+	return due, holding
 }
 
 // Decide says what is to be done in view of both links.
 func (p *Pair) Decide(now time.Duration, s Sight) Decision {
-	s.Primary.Ready = s.Primary.Ready && s.Primary.Up
-	s.Backup.Ready = s.Backup.Ready && s.Backup.Up
+	s.Primary, s.Backup = s.Primary.whileUp(), s.Backup.whileUp()
 	d := p.decide(now, s)
+	p.again = 0
 	if d.Verb != Stay {
 		p.why = d.Why
+		if used := s.Of(p.active); p.to == model.RoleUnknown && (used.Silent || used.Mute) {
+			p.again = now // what was just chosen is no good either, and nothing else may tell
+		}
 	}
 	if p.to == model.RoleUnknown && p.active != model.RoleUnknown {
-		p.quitting(now, s)
 		p.returning(now, s) // also right after a move: the primary may have become ready during it, and nothing else will tell
 	}
 	return d
+}
+
+func (l Link) whileUp() Link {
+	if !l.Up {
+		return Link{}
+	}
+	l.Silent = l.Silent && !l.Ready
+	l.Fresh = l.Fresh && l.Ready
+	l.Mute = l.Mute && l.Ready
+	return l
 }
 
 func (p *Pair) decide(now time.Duration, s Sight) Decision {
@@ -176,15 +217,28 @@ func (p *Pair) choosing(now time.Duration, s Sight) Decision {
 
 func (p *Pair) steady(now time.Duration, s Sight) Decision {
 	used, other := s.Of(p.active), Other(p.active)
-	returning, quitting := p.returning(now, s), p.quitting(now, s)
+	returning := p.returning(now, s)
+	leaving := used.Mute && s.Of(other).Fresh && !s.Of(other).Mute
+	if !used.Mute && p.active == model.Primary {
+		p.gap, p.retry = 0, 0
+	}
+	p.barred = used.Up && !p.dark && (leaving || returning) && now < p.retry
 	switch {
 	case used.Up && p.dark:
 		p.dark = false
 		return Decision{Verb: Resume, To: p.active, From: p.active, Why: p.active.String() + " link is back after both were down"}
-	case used.Up && returning:
-		return p.prepare(now, model.Primary, "the primary's leaf has been ready for "+p.policy.Stable.String())
-	case used.Up && quitting:
+	case used.Silent && used.Dry && s.Of(other).Fresh:
+		return p.take(other, p.active.String()+" link is dead: its leaf is silent, and nothing comes back from beyond it")
+	case used.Silent && s.Of(other).Fresh: // it may be drained, and forward all the same
 		return p.prepare(now, other, "the "+p.active.String()+"'s leaf does not answer any more, the "+other.String()+"'s does")
+	case p.barred:
+		return stay("the last trial of the other link failed")
+	case leaving:
+		return p.try(now, other, 0, "nothing comes back from beyond the "+p.active.String()+"'s leaf")
+	case used.Up && returning && used.Proves:
+		return p.try(now, model.Primary, p.policy.Settle, p.whyReturn())
+	case used.Up && returning:
+		return p.prepare(now, model.Primary, p.whyReturn())
 	case used.Up:
 		return stay(p.whyStay(s))
 	case s.Of(other).Up && p.dark: // any-link-beats-none, here and below
@@ -198,19 +252,16 @@ func (p *Pair) steady(now time.Duration, s Sight) Decision {
 // returning tells the fail-back hold what is seen and reports whether it is time to return.
 func (p *Pair) returning(now time.Duration, s Sight) bool {
 	wanted := p.active == model.Backup && s.Backup.Up && !p.policy.Never
-	return p.stable.Set(now, wanted && s.Primary.Ready)
+	return p.stable.Set(now, wanted && s.Primary.Ready && !s.Primary.Mute)
 }
 
-// quitting does the same for a link whose leaf wants to be left: it is being drained, or worse. Both links are up, so nothing is
-// lost if that is wrong.
-func (p *Pair) quitting(now time.Duration, s Sight) bool {
-	used, other := s.Of(p.active), s.Of(Other(p.active))
-	return p.quit.Set(now, used.Up && !used.Ready && other.Ready)
+func (p *Pair) whyReturn() string {
+	return "the primary's leaf has been ready for " + p.policy.Stable.String()
 }
 
 func (p *Pair) whyStay(s Sight) string {
 	switch {
-	case p.active == model.Primary && !s.Primary.Ready && s.Backup.Ready:
+	case p.active == model.Primary && s.Primary.Silent:
 		return "the primary is in use, its leaf does not answer"
 	case p.active == model.Primary:
 		return "the primary is in use"
@@ -220,6 +271,8 @@ func (p *Pair) whyStay(s Sight) string {
 		return "the backup is in use, the primary is down"
 	case !s.Primary.Ready:
 		return "the backup is in use, the primary's leaf does not answer"
+	case s.Primary.Mute:
+		return "the backup is in use, nothing comes back from beyond the primary's leaf"
 	}
 	return "the backup is in use until the primary has been ready for " + p.policy.Stable.String()
 }
@@ -229,7 +282,7 @@ func (p *Pair) moving(now time.Duration, s Sight) Decision {
 	to, old := s.Of(p.to), s.Of(Other(p.to))
 	switch {
 	case !to.Up && !old.Up:
-		p.to = model.RoleUnknown
+		p.to, p.trial = model.RoleUnknown, false
 		return p.lost("both links went down during a move")
 	case !old.Up:
 		return p.take(p.to, "the old link died during the move")
@@ -237,10 +290,17 @@ func (p *Pair) moving(now time.Duration, s Sight) Decision {
 		return p.take(Other(p.to), "the new link died during the move")
 	case !to.Up:
 		return p.abort(now, "the new link died during the move")
+	case old.Silent && old.Dry && to.Fresh && p.active != model.RoleUnknown:
+		return p.take(p.to, "the old link turned out to be dead")
 	case !to.Ready && p.active != model.RoleUnknown:
 		return p.abort(now, "the new link's leaf stopped answering during the move")
 	case now < p.settled:
 		return stay("the new leaf is learning the announced addresses")
+	case p.trial && !to.Passes && now < p.until:
+		p.next = p.until
+		return stay("nothing has come back from beyond the new leaf yet")
+	case p.trial && !to.Passes:
+		return p.abort(now, "nothing came back from beyond the new leaf")
 	}
 	d := Decision{Verb: Switch, To: p.to, From: p.active, Why: p.why}
 	p.use(p.to)
@@ -257,16 +317,31 @@ func (p *Pair) take(to model.Role, why string) Decision {
 
 func (p *Pair) prepare(now time.Duration, to model.Role, why string) Decision {
 	p.to, p.settled, p.asking, p.dark = to, now+p.policy.Settle, false, false
+	p.trial, p.barred, p.next = false, false, p.settled
 	p.stable.Set(now, false)
-	p.quit.Set(now, false)
 	return Decision{Verb: Prepare, To: to, From: p.active, Why: why}
+}
+
+// try is prepare with a condition: the switch is made when something has come back from beyond the new leaf by the new link, and
+// undone if nothing does in time. What comes down is moved by the announcement, so that the whole way there and back is shown.
+func (p *Pair) try(now time.Duration, to model.Role, settle time.Duration, why string) Decision {
+	d := p.prepare(now, to, why)
+	p.trial, p.settled, p.until = true, now+settle, now+settle+p.policy.Trial
+	p.next = p.settled
+	if settle == 0 {
+		p.next = p.until
+	}
+	return d
 }
 
 func (p *Pair) abort(now time.Duration, why string) Decision {
 	d := Decision{Verb: Abort, To: p.active, From: p.active, Why: why}
-	p.to = model.RoleUnknown
+	if p.trial {
+		p.gap = min(max(retryMin, 2*p.gap), retryMax)
+		p.retry = now + p.gap
+	}
+	p.to, p.trial = model.RoleUnknown, false
 	p.stable.Set(now, false)
-	p.quit.Set(now, false)
 	return d
 }
 
@@ -279,7 +354,6 @@ func (p *Pair) lost(why string) Decision {
 }
 
 func (p *Pair) use(r model.Role) {
-	p.active, p.to, p.dark, p.asking = r, model.RoleUnknown, false, false
+	p.active, p.to, p.dark, p.asking, p.trial, p.barred = r, model.RoleUnknown, false, false, false, false
 	p.stable.Set(0, false)
-	p.quit.Set(0, false)
 }

@@ -20,7 +20,6 @@ var update = flag.Bool("update", false, "rewrite golden files")
 const (
 	t0     = 100 * time.Second
 	stable = 3 * time.Second
-	quit   = 300 * time.Millisecond
 	settle = 10 * time.Millisecond
 	grace  = 200 * time.Millisecond
 )
@@ -42,28 +41,41 @@ var situations = []situation{
 	{"backup", func(p *Pair) { p.active = model.Backup }},
 	{"backup, primary ready", func(p *Pair) { p.active = model.Backup; p.stable.Set(t0, true) }},
 	{"backup, dark", func(p *Pair) { p.active, p.dark = model.Backup, true }},
-	{"primary, quitting", func(p *Pair) { p.active = model.Primary; p.quit.Set(t0, true) }},
-	{"backup, quitting", func(p *Pair) { p.active = model.Backup; p.quit.Set(t0, true) }},
 	{"primary, to backup", func(p *Pair) {
 		p.active, p.to, p.settled, p.why = model.Primary, model.Backup, t0+settle, "as prepared"
 	}},
 	{"backup, to primary", func(p *Pair) {
 		p.active, p.to, p.settled, p.why = model.Backup, model.Primary, t0+settle, "as prepared"
 	}},
+	{"primary, barred", func(p *Pair) { p.active, p.retry, p.gap = model.Primary, t0+settle, retryMin }},
+	{"backup, barred", func(p *Pair) { p.active, p.retry, p.gap = model.Backup, t0+settle, retryMin; p.stable.Set(t0, true) }},
+	{"primary, trying backup", func(p *Pair) {
+		p.active, p.to, p.trial, p.until, p.next, p.why = model.Primary, model.Backup, true, t0+trial, t0+trial, "as tried"
+	}},
+	{"backup, trying primary", func(p *Pair) {
+		p.active, p.to, p.trial, p.why = model.Backup, model.Primary, true, "as tried"
+		p.settled, p.next, p.until = t0+settle, t0+settle, t0+settle+trial
+	}},
 }
 
 var links = []struct {
 	name string
 	link Link
-}{{"down", Link{}}, {"up", Link{Up: true}}, {"ready", Link{Up: true, Ready: true}}}
+}{
+	{"down", Link{}}, {"up", Link{Up: true}}, {"ready", Link{Up: true, Ready: true, Fresh: true}}, {"late", Link{Up: true, Ready: true}}, {"silent", Link{Up: true, Silent: true}}, {"dead", Link{Up: true, Silent: true, Dry: true}},
+	{"mute", Link{Up: true, Ready: true, Fresh: true, Mute: true}}, {"proves", Link{Up: true, Ready: true, Fresh: true, Proves: true}},
+	{"passes", Link{Up: true, Ready: true, Fresh: true, Passes: true}},
+}
 
 var moments = []struct {
 	name string
 	at   time.Duration
 }{{"early", t0 + time.Millisecond}, {"late", t0 + stable}}
 
+const trial = 300 * time.Millisecond
+
 func newPair(never bool) *Pair {
-	return New(Policy{Never: never, Stable: stable, Settle: settle, Grace: grace, Quit: quit})
+	return New(Policy{Never: never, Stable: stable, Settle: settle, Grace: grace, Trial: trial})
 }
 
 // TestPair_StateProduct_EveryCellDecided enumerates every situation, sight, policy and moment, holds each cell against the
@@ -80,7 +92,7 @@ func TestPair_StateProduct_EveryCellDecided(t *testing.T) {
 						s := Sight{Primary: p.link, Backup: b.link}
 						was := *pair
 						d := pair.Decide(when.at, s)
-						name := fmt.Sprintf("fail-back=%-6s %-21s primary=%-5s backup=%-5s %-5s", map[bool]string{true: "never", false: "stable"}[never],
+						name := fmt.Sprintf("fail-back=%-6s %-22s primary=%-6s backup=%-6s %-5s", map[bool]string{true: "never", false: "stable"}[never],
 							sit.name, p.name, b.name, when.name)
 						fmt.Fprintf(&out, "%s -> %-7s %-7s: %s\n", name, d.Verb, target(d), d.Why)
 						checkCell(t, name, was, pair, d, s, when.at)
@@ -125,23 +137,30 @@ func checkCell(t interface{ Errorf(string, ...any) }, name string, was Pair, p *
 	if p.dark == anyUp && (p.active != model.RoleUnknown || !p.asking) {
 		fail("dark is %v with links %+v", p.dark, s)
 	}
-	if p.policy.Never && d.Verb == Prepare && was.active == model.Backup && s.Backup.Ready {
+	if p.policy.Never && d.Verb == Prepare && was.active == model.Backup && !s.Backup.Mute && !s.Backup.Silent {
 		fail("returned against the policy")
 	}
-	if d.Verb == Prepare && d.To == model.Backup && s.Primary.Ready {
-		fail("leaves a primary whose leaf answers")
+	left := was.active != model.RoleUnknown && p.active == Other(was.active) && s.Of(was.active).Up
+	old, other := s.Of(was.active), s.Of(Other(was.active))
+	switch {
+	case !left || d.Verb == Switch && was.to == p.active && !was.trial: // prepared, and for a reason: below
+	case d.Verb == Take && old.Silent && old.Dry && other.Fresh:
+	case d.Verb == Switch && was.trial && other.Passes:
+	default:
+		fail("left a link that is up, and not because it is silent or because the other one passed its trial")
 	}
-	if d.Verb == Prepare && was.active != model.RoleUnknown && !s.Of(d.To).Ready {
-		fail("moves to a link whose leaf does not answer")
+	if d.Verb == Prepare && was.active == model.Primary && !(other.Fresh && (old.Silent || old.Mute && !other.Mute)) {
+		fail("tries to leave the primary without a reason")
 	}
-	if was.active == model.Primary && p.active == model.Backup && s.Primary.Up && was.to != model.Backup {
-		fail("left a primary that is up, without preparation")
+	if p.trial && p.to == model.RoleUnknown {
+		fail("a trial of nothing")
 	}
 	if at, ok := p.Next(); (p.to != model.RoleUnknown || p.asking) && (!ok || at <= now && p.to == model.RoleUnknown) {
 		fail("waits without a timer in the future")
 	}
 	again := *p
-	if d2 := again.Decide(now, s); d2.Verb != Stay {
+	asked, _ := p.Next()
+	if d2 := again.Decide(now, s); d2.Verb != Stay && asked != now && !(d.Verb == Prepare && p.trial) {
 		fail("decides again: %v", d2)
 	}
 }
@@ -168,7 +187,7 @@ func golden(t *testing.T, name, got string) {
 }
 
 func TestPair_Stories(t *testing.T) {
-	down, up, ready := Link{}, Link{Up: true}, Link{Up: true, Ready: true}
+	down, up, ready := Link{}, Link{Up: true}, Link{Up: true, Ready: true, Fresh: true}
 	type beat struct {
 		after           time.Duration
 		primary, backup Link
@@ -192,21 +211,21 @@ func TestPair_Stories(t *testing.T) {
 			{settle, ready, ready, Switch, model.Primary},
 		}},
 		{"readiness broken starts the wait again", false, []beat{
-			{0, down, ready, Take, model.Backup},
-			{0, ready, ready, Stay, model.Backup},
-			{stable - 1, up, ready, Stay, model.Backup},
-			{1, ready, ready, Stay, model.Backup},
-			{stable - 1, ready, ready, Stay, model.Backup},
-			{1, ready, ready, Prepare, model.Backup},
+			{0, down, up, Take, model.Backup},
+			{0, ready, up, Stay, model.Backup},
+			{stable - 1, up, up, Stay, model.Backup},
+			{1, ready, up, Stay, model.Backup},
+			{stable - 1, ready, up, Stay, model.Backup},
+			{1, ready, up, Prepare, model.Backup},
 		}},
 		{"aborted fail-back waits for the whole time again", false, []beat{
-			{0, down, ready, Take, model.Backup},
-			{0, ready, ready, Stay, model.Backup},
-			{stable, ready, ready, Prepare, model.Backup},
-			{1, down, ready, Abort, model.Backup},
-			{1, ready, ready, Stay, model.Backup},
-			{stable - 1, ready, ready, Stay, model.Backup},
-			{1, ready, ready, Prepare, model.Backup},
+			{0, down, up, Take, model.Backup},
+			{0, ready, up, Stay, model.Backup},
+			{stable, ready, up, Prepare, model.Backup},
+			{1, down, up, Abort, model.Backup},
+			{1, ready, up, Stay, model.Backup},
+			{stable - 1, ready, up, Stay, model.Backup},
+			{1, ready, up, Prepare, model.Backup},
 			{1, ready, down, Take, model.Primary},
 		}},
 		{"primary becomes ready during the first move, and nothing else happens", false, []beat{
@@ -218,9 +237,9 @@ func TestPair_Stories(t *testing.T) {
 			{settle, ready, ready, Switch, model.Primary},
 		}},
 		{"no fail-back by policy", true, []beat{
-			{0, down, ready, Take, model.Backup},
-			{stable, ready, ready, Stay, model.Backup},
-			{stable, ready, ready, Stay, model.Backup},
+			{0, down, up, Take, model.Backup},
+			{stable, ready, up, Stay, model.Backup},
+			{stable, ready, up, Stay, model.Backup},
 			{0, ready, down, Take, model.Primary},
 		}},
 		{"unstable primary is better than none", false, []beat{
@@ -236,45 +255,6 @@ func TestPair_Stories(t *testing.T) {
 			{1, down, down, Lost, model.Backup},
 			{1, down, up, Resume, model.Backup},
 		}},
-		{"the leaf of the primary wants to be left", false, []beat{
-			{0, ready, down, Take, model.Primary},
-			{1, ready, ready, Stay, model.Primary},
-			{time.Second, up, ready, Stay, model.Primary},
-			{quit - 1, up, ready, Stay, model.Primary},
-			{1, up, ready, Prepare, model.Primary},
-			{settle, up, ready, Switch, model.Backup},
-			{stable, up, ready, Stay, model.Backup},
-			{1, ready, ready, Stay, model.Backup},
-			{stable, ready, ready, Prepare, model.Backup},
-			{settle, ready, ready, Switch, model.Primary},
-		}},
-		{"the leaf of the primary was only slow", false, []beat{
-			{0, ready, down, Take, model.Primary},
-			{time.Second, up, ready, Stay, model.Primary},
-			{quit - 1, ready, ready, Stay, model.Primary},
-			{1, up, ready, Stay, model.Primary},
-			{quit - 1, up, ready, Stay, model.Primary},
-		}},
-		{"the leaf of the backup wants to be left, though returning is off", true, []beat{
-			{0, down, ready, Take, model.Backup},
-			{1, ready, ready, Stay, model.Backup},
-			{1, ready, up, Stay, model.Backup},
-			{quit, ready, up, Prepare, model.Backup},
-			{settle, ready, up, Switch, model.Primary},
-		}},
-		{"both leaves are silent: nothing is gained by moving", false, []beat{
-			{0, ready, down, Take, model.Primary},
-			{1, up, up, Stay, model.Primary},
-			{time.Minute, up, up, Stay, model.Primary},
-		}},
-		{"the new leaf falls silent while its server moves there", false, []beat{
-			{0, ready, down, Take, model.Primary},
-			{1, up, ready, Stay, model.Primary},
-			{quit, up, ready, Prepare, model.Primary},
-			{1, up, up, Abort, model.Primary},
-			{1, up, ready, Stay, model.Primary},
-			{quit, up, ready, Prepare, model.Primary},
-		}},
 		{"no leaf answers at start", false, []beat{
 			{0, up, up, Stay, model.RoleUnknown},
 			{grace, up, up, Prepare, model.RoleUnknown},
@@ -286,6 +266,84 @@ func TestPair_Stories(t *testing.T) {
 			{grace - 1, up, ready, Prepare, model.RoleUnknown},
 			{settle, up, ready, Switch, model.Backup},
 		}},
+	}
+	silent, dead, mute := Link{Up: true, Silent: true}, Link{Up: true, Silent: true, Dry: true}, Link{Up: true, Ready: true, Fresh: true, Mute: true}
+	proves, passes := Link{Up: true, Ready: true, Fresh: true, Proves: true}, Link{Up: true, Ready: true, Fresh: true, Passes: true}
+	for _, s := range []struct {
+		name  string
+		beats []beat
+	}{
+		{"the leaf of the primary wants to be left", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, silent, up, Stay, model.Primary}, // the other leaf does not answer either
+			{1, silent, ready, Prepare, model.Primary},
+			{settle, silent, ready, Switch, model.Backup},
+			{stable, silent, ready, Stay, model.Backup},
+			{1, ready, ready, Stay, model.Backup},
+			{stable, ready, ready, Prepare, model.Backup},
+			{settle, ready, ready, Switch, model.Primary},
+		}},
+		{"dead link is left at once", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, dead, ready, Take, model.Backup},
+		}},
+		{"the link that is being left turns out to be dead", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, silent, ready, Prepare, model.Primary},
+			{1, dead, ready, Take, model.Backup},
+		}},
+		{"the new leaf falls silent while its server moves there", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, silent, ready, Prepare, model.Primary},
+			{1, silent, silent, Abort, model.Primary},
+			{1, silent, ready, Prepare, model.Primary},
+		}},
+		{"both leaves are silent: nothing is gained by moving", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, silent, silent, Stay, model.Primary},
+			{time.Minute, dead, dead, Stay, model.Primary},
+		}},
+		{"old link dies while the return settles", []beat{
+			{0, down, ready, Take, model.Backup},
+			{0, ready, ready, Stay, model.Backup},
+			{stable, ready, ready, Prepare, model.Backup},
+			{1, ready, dead, Take, model.Primary},
+		}},
+		{"mute leaf is left once the other one has shown that it forwards", []beat{
+			{0, proves, down, Take, model.Primary},
+			{1, mute, ready, Prepare, model.Primary},
+			{1, mute, ready, Stay, model.Primary},
+			{1, mute, passes, Switch, model.Backup},
+			{stable, mute, proves, Stay, model.Backup}, // never back while it is mute
+			{1, ready, proves, Stay, model.Backup},
+			{stable, ready, proves, Prepare, model.Backup},
+			{settle, ready, proves, Stay, model.Backup}, // the settling is over, and nothing has come back yet
+			{1, passes, proves, Switch, model.Primary},
+		}},
+		{"trial that shows nothing is undone, and repeated later and later", []beat{
+			{0, proves, down, Take, model.Primary},
+			{1, mute, ready, Prepare, model.Primary},
+			{trial - 1, mute, ready, Stay, model.Primary},
+			{1, mute, ready, Abort, model.Primary},
+			{retryMin - 1, mute, ready, Stay, model.Primary},
+			{1, mute, ready, Prepare, model.Primary},
+			{trial, mute, ready, Abort, model.Primary},
+			{2*retryMin - 1, mute, ready, Stay, model.Primary},
+			{1, mute, ready, Prepare, model.Primary},
+			{trial, mute, ready, Abort, model.Primary},
+			{1, proves, ready, Stay, model.Primary}, // it forwards again: the count starts anew
+			{1, mute, ready, Prepare, model.Primary},
+		}},
+		{"both leaves mute: nobody moves", []beat{
+			{0, proves, down, Take, model.Primary},
+			{1, mute, mute, Stay, model.Primary},
+		}},
+	} {
+		stories = append(stories, struct {
+			name  string
+			never bool
+			beats []beat
+		}{s.name, false, s.beats})
 	}
 	for _, story := range stories {
 		t.Run(story.name, func(t *testing.T) {
