@@ -99,7 +99,7 @@ func (s *stand) outages(servers []byte, fault func(), lasts time.Duration) map[s
 	var flows []*watched
 	for _, i := range servers {
 		node := fmt.Sprintf("C%d", i)
-		flows = append(flows, &watched{flow: s.flow("G", outside, node, server(i), 9201)}, &watched{flow: s.flow(node, server(i), "G", outside, 9210+uint16(i))})
+		flows = append(flows, &watched{flow: newFlow(s, "G", outside, node, server(i), 9201)}, &watched{flow: newFlow(s, node, server(i), "G", outside, 9210+uint16(i))})
 	}
 	for _, f := range flows {
 		if err := f.watch(&wg, stop); err != nil {
@@ -122,7 +122,7 @@ func (s *stand) outages(servers []byte, fault func(), lasts time.Duration) map[s
 func (s *stand) profile(name string) {
 	s.t.Helper()
 	for _, node := range []string{"G", "A", "B", "C1", "C2", "C3", "C4"} {
-		path := "/run/peerless-lab/" + topology + "/" + node + ".yaml"
+		path := "/run/peerless-lab/" + fig7 + "/" + node + ".yaml"
 		f, err := os.OpenFile(path, os.O_APPEND|os.O_WRONLY, 0)
 		if err == nil {
 			_, err = f.WriteString("profile: " + name + "\n")
