@@ -269,6 +269,7 @@ func (w *World) addServer(s shape, p pace, i int) {
 		n.daemon = &daemon{node: n}
 		cfg := srv.Config{Name: n.name, Device: sv.device, Primary: "eth0", Backup: "eth1", Gateway: w.cfg.gatewayIP,
 			FailBack: srv.FailBack{Never: sh.never, Stable: p.stable}, Settle: 10 * time.Millisecond, Probe: p.standbyProbe,
+			Leaf:     srv.Probe{Interval: p.standbyProbe, Multiplier: 3},
 			Announce: []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}}
 		if sv.kind == "bridge" {
 			cfg.GatewayMAC = w.cfg.virtualMAC
