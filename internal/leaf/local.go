@@ -43,7 +43,7 @@ func (m *Machine) onLocalTimer(now model.Instant, g *group) {
 // openLocal opens every downlink of a group that is to serve without a gateway.
 func (m *Machine) openLocal(now model.Instant, g *group) {
 	for _, d := range g.downs {
-		if d.left == "" && d.damped == "" && (d.gate.Ours() || d.gate.State == linkage.Yielded) {
+		if d.left == "" && d.damped == "" && d.trust.hush == "" && (d.gate.Ours() || d.gate.State == linkage.Yielded) {
 			m.gate(now, d, linkage.Open)
 		}
 	}

@@ -138,7 +138,7 @@ func (s *stand) profile(name string) {
 	time.Sleep(time.Second)
 }
 
-func (s *stand) lose(node, port string) {
+func (s *stand) swallow(node, port string) {
 	s.t.Helper()
 	if err := netns.Drop(space(node), port, netns.Everything); err != nil {
 		s.t.Fatal(err)
@@ -184,9 +184,9 @@ func (s *stand) grayFaults(profile string) {
 		servers     []byte
 		fault, mend func()
 	}{
-		{"server link, upstream", link, []byte{2}, func() { s.lose("A", "A2") }, undrop([2]string{"A", "A2"})},
-		{"server link, downstream", link, []byte{2}, func() { s.lose("C2", "eth0") }, undrop([2]string{"C2", "eth0"})},
-		{"server link, both", link, []byte{2}, func() { s.lose("A", "A2"); s.lose("C2", "eth0") }, undrop([2]string{"A", "A2"}, [2]string{"C2", "eth0"})},
+		{"server link, upstream", link, []byte{2}, func() { s.swallow("A", "A2") }, undrop([2]string{"A", "A2"})},
+		{"server link, downstream", link, []byte{2}, func() { s.swallow("C2", "eth0") }, undrop([2]string{"C2", "eth0"})},
+		{"server link, both", link, []byte{2}, func() { s.swallow("A", "A2"); s.swallow("C2", "eth0") }, undrop([2]string{"A", "A2"}, [2]string{"C2", "eth0"})},
 		{"leaf forwards nothing", leaf, []byte{1, 2}, func() { s.forwarding("A", false) }, func() { s.forwarding("A", true) }},
 	} {
 		others := []byte{3, 4}
