@@ -103,6 +103,33 @@ func burn(t *testing.T) (stop func()) {
 	}
 }
 
+// bearable is the lateness that 10 ms x 3 must bear; see prefer.
+const bearable = 15 * ms
+
+// lateness measures, until it is stopped, by how much a thread of the driver's priority that only sleeps was late at most.
+func lateness() (stop func() time.Duration) {
+	var done atomic.Bool
+	most := make(chan time.Duration, 1)
+	go func() {
+		runtime.LockOSThread() // and never unlocked: the thread ends with its priority
+		_ = prefer()
+		var worst time.Duration
+		for !done.Load() {
+			const nap = 2 * ms
+			from := clock(unix.CLOCK_MONOTONIC)
+			_ = unix.ClockNanosleep(unix.CLOCK_MONOTONIC, 0, &unix.Timespec{Nsec: nap.Nanoseconds()}, nil)
+			worst = max(worst, clock(unix.CLOCK_MONOTONIC)-from-nap)
+		}
+		most <- worst
+	}()
+	return func() time.Duration {
+		done.Store(true)
+		return <-most
+	}
+}
+
+// The claim is about a machine that is busy, not about one that stands still: where a thread that only sleeps was later than is
+// bearable, an alarm says nothing, and the run is made again.
 func TestReal_FullLoad_NoFalseAlarmAtTenMilliseconds(t *testing.T) {
 	w := newWorld(t)
 	defer runtime.GOMAXPROCS(runtime.GOMAXPROCS(0))
@@ -116,9 +143,22 @@ func TestReal_FullLoad_NoFalseAlarmAtTenMilliseconds(t *testing.T) {
 	defer runtime.UnlockOSThread()
 	stop := burn(t)
 	defer stop()
-	time.Sleep(10 * time.Second)
-	a.silent()
-	b.silent()
+	const tries = 3
+	for try := 1; ; try++ {
+		late := lateness()
+		time.Sleep(10 * time.Second)
+		alarms, worst := a.drain()+b.drain(), late()
+		t.Logf("%d alarms in 10 s; a thread that sleeps was late by %s at most", alarms, worst)
+		if alarms == 0 {
+			break
+		}
+		if worst <= bearable {
+			t.Fatal("false alarms on a machine that is only busy")
+		}
+		if try == tries {
+			t.Skip("no verdict: the machine itself stands still for longer than 10 ms x 3 bears")
+		}
+	}
 	w.drop(near, true)
 	begin := time.Now()
 	first, second := a.awaitDown(), b.awaitDown()

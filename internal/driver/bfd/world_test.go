@@ -215,6 +215,18 @@ func (e *end) awaitDown() heard {
 	return e.await("down", func(c step.BFDChanged) bool { return !c.Up })
 }
 
+// drain counts the events that have come, and forgets them.
+func (e *end) drain() (n int) {
+	for {
+		select {
+		case <-e.events:
+			n++
+		default:
+			return n
+		}
+	}
+}
+
 // silent fails the test if anything happened.
 func (e *end) silent() {
 	e.w.t.Helper()
