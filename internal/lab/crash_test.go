@@ -30,6 +30,9 @@ func crashesOf(c topology.Carrier) []crash {
 	return out
 }
 
+// deadInterval is how long an OSPF router of the lab believes in a neighbour that says nothing (RFC 2328 section C.3), and a little.
+const deadInterval = 4 * time.Second
+
 // deathTime is how long a program stays dead: a supervisor's pause.
 const deathTime = time.Second
 
@@ -116,6 +119,14 @@ func (r *runner) crash(t *testing.T, x crash) {
 		t.Fatalf("%s of %s killed and started again: %v", x.program, x.node, err)
 	}
 	whole := time.Since(back)
+	if strings.HasSuffix(r.opts.Engine, "ospf") { // its neighbour may notice only now
+		if err := r.pause(ctx, deadInterval); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.untilSteady(ctx, 2*returnMax); err != nil {
+			t.Fatalf("%s of %s killed and started again: %v", x.program, x.node, err)
+		}
+	}
 	if err := r.pause(ctx, watchAfter); err != nil {
 		t.Fatal(err)
 	}
