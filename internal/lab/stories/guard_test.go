@@ -82,6 +82,12 @@ func TestGuard_LeafDaemonStaysDead_ServersLeaveAtTheRestartTime(t *testing.T) {
 		}
 	}
 
+	s.until("all downlinks are open", func() string {
+		if got := s.open(); got != all {
+			return "open is only " + got
+		}
+		return ""
+	})
 	kill("A")
 	run("A")
 	stays("killed and started again")

@@ -27,8 +27,8 @@ func (s *site) tables(node string) []string {
 		"ip neigh show nud permanent", "ip neigh show nud noarp", "bridge -d link", "bridge fdb show"} {
 		for _, l := range strings.Split(s.shell(node, c), "\n") {
 			learned := strings.HasPrefix(c, "bridge fdb") && !strings.Contains(l, "static") && !strings.Contains(l, "permanent")
-			group := strings.HasPrefix(l, "ff02::") // the kernel's own, as it sends
-			if learned || group {
+			cache := strings.HasPrefix(l, "ff02::") || strings.Contains(l, "dev lo ") // the kernel's own, as it sends
+			if learned || cache && strings.HasPrefix(c, "ip neigh") {
 				continue
 			}
 			lines = append(lines, c+": "+fickle.ReplaceAllString(l, ""))
