@@ -54,7 +54,7 @@ var mutants = []mutant{
 	{"what an earlier life closed opens at once", "leaf/linkage.go",
 		"		if !ready || opened && m.cfg.OpenStagger > 0 {", "		if opened && m.cfg.OpenStagger > 0 {", "open-only-when-forwarding", 1000},
 	{"never opens again", "leaf/linkage.go",
-		"	case due <= now.Mono:\n		g.Step(linkage.Due)", "	case due < 0:\n		g.Step(linkage.Due)", "opens-in-the-end reach-after-heal", 30},
+		"	case due <= now.Mono:\n		g.Step(linkage.Due)", "	case due <= now.Mono:\n		return\n		g.Step(linkage.Due)", "opens-in-the-end reach-after-heal", 30},
 	{"opens what the operator closed", "leaf/linkage/gate.go",
 		"Close: gate(Off, GateNothing), Open: gate(Off, GateNothing), // the operator's ports are never touched", "Close: gate(Off, GateNothing), Open: gate(Freeing, AskOpen),",
 		"operator-closed-stays", 150},

@@ -24,6 +24,7 @@ type World struct {
 	queue eventQueue
 	seq   uint64
 	steps int
+	still int // of them at the present instant
 
 	cfg      worldConfig
 	gateways []*node
@@ -106,12 +107,21 @@ func (w *World) at(when time.Duration, run func()) {
 // after has something happen some time from now.
 func (w *World) after(d time.Duration, run func()) { w.at(w.now+d, run) }
 
+// stillMax is how many steps may be due at one instant: far more than any burst has.
+const stillMax = 1_000_000
+
 // runUntil lets everything happen that is due by an instant; it ends early when an invariant breaks.
 func (w *World) runUntil(end time.Duration) {
 	for w.failure == nil && len(w.queue) > 0 && w.queue[0].at <= end {
 		e := heap.Pop(&w.queue).(event)
+		if w.still++; e.at > w.now {
+			w.still = 0
+		}
 		w.now = e.at
 		w.steps++
+		if w.still > stillMax {
+			w.fail("time-goes-on", "%d steps at one instant: a timer that is armed for the past, again and again?", w.still)
+		}
 		e.run()
 		w.judge.afterStep()
 	}
