@@ -40,6 +40,7 @@ type memory struct {
 	applied   map[step.Key]bool            // default route
 	routed    map[netip.Addr]model.Port    // host routes that were applied or found
 	gates     map[model.Port]uint64        // the newest decision on a port that was judged
+	held      map[model.Port]bool          // ports that it closed last
 	rib       map[ribKey]inPath            // what it was told
 	withdrawn map[netip.Addr]bool          // it took its default route back in this life
 	inherited map[model.Port]bool          // uplinks by which the kernel had our default route when this life began
@@ -74,7 +75,7 @@ type said struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]time.Duration{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]said{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
 }
 
 // touch has a prefix walked after this step.
@@ -335,10 +336,13 @@ func (j *judge) gate(n *node, o step.Gate, w step.Want) {
 		return
 	}
 	off := p.toldOnce && p.told.Present && (!p.told.AdminUp || p.told.ProtoDown) && !p.told.Ours
+	held := n.daemon.memory.held[o.Port]
+	n.daemon.memory.held[o.Port] = o.Closed
 	switch {
 	case off && o.Closed: // asked in the same breath; the driver finds it closed and leaves it to him
 	case off:
 		j.w.fail("operator-closed-stays", "%s asks for %s, which the operator closed", n.name, o)
+	case o.Closed && held: // somebody opened what was held closed: no new decision
 	case o.Closed:
 		j.closing(n, o, w)
 	case !j.toldForwarding(n):
