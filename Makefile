@@ -5,9 +5,11 @@
 # make build   the static binary, bin/peerless
 # make bench   failover beside the floor and other engines, small; about three minutes, needs root
 # make sim     the simulator through SEEDS seeds (2000), and every mutant of the machines; a few minutes
+# make engines medians of what a failover costs beside each routing engine, ENGINE_RUNS each; an hour, needs root
 # make fuzz    every fuzz target, FUZZTIME each
 GO       ?= go
 FUZZTIME ?= 20s
+ENGINE_RUNS ?= 20
 SEEDS    ?= 2000
 RUNS     ?= 5
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
@@ -15,7 +17,7 @@ LINT     := bin/golangci-lint
 PACKAGES := frr bird2 chromium tcpdump iproute2
 BOND_PACKAGES := qemu-system-x86 busybox-static
 
-.PHONY: check test build bench sim fuzz vuln format vet lint unit root deps deps-bond test-bond matrix clean
+.PHONY: engines check test build bench sim fuzz vuln format vet lint unit root deps deps-bond test-bond matrix clean
 
 check: format vet lint unit
 
@@ -76,6 +78,11 @@ sim: build
 
 matrix: build
 	bin/peerless lab run matrix --runs $(RUNS) --markdown docs/measurements.md
+
+# One lab for each, and all faults gone through again and again on it.
+engines: build
+	@for c in "bgp peerless" "frr-ospf peerless" "frr-bgp peerless" "bird-ospf peerless" "bird-bgp peerless" "static peerless" "bgp frr" "bgp bird"; do \
+	set -- $$c; bin/peerless lab run fig7 --engine $$1 --gateway $$2 --runs $(ENGINE_RUNS) || exit 1; done
 
 fuzz:
 	@set -e; $(GO) list -f '{{.ImportPath}} {{.Dir}}' ./... | while read -r pkg dir; do \
