@@ -74,7 +74,7 @@ bench: build
 
 sim: build
 	bin/peerless sim --seeds $(SEEDS)
-	$(GO) test -count 1 -timeout 15m -v -run '^TestMutants' ./internal/sim | grep -v -e '^=== ' -e '^    --- PASS'
+	$(GO) test -count 1 -timeout 15m -run '^TestMutants' ./internal/sim
 
 matrix: build
 	bin/peerless lab run matrix --runs $(RUNS) --markdown docs/measurements.md
