@@ -114,7 +114,9 @@ func New(cfg Config) *Machine {
 		down := &downlink{Downlink: d, why: "not seen yet", told: map[string]bool{}}
 		down.state.Port = d.Port
 		down.damper.Damping = cfg.Damping
-		down.trust = newTrust(cfg.LinkProbe)
+		if cfg.Export.Mode == ByBGP { // else nobody tells that its host has moved away, which looks the same: hosts are probed one by one, and drained
+			down.trust = newTrust(cfg.LinkProbe)
+		}
 		m.downs = append(m.downs, down)
 		m.ports[d.Port] = down
 		m.hosts.AddPort(d.Port, d.MaxHosts)

@@ -12,7 +12,7 @@ import (
 // A leaf that answers for itself may yet forward nothing. So an address beyond it is asked, by ICMP echo sent straight out of each link.
 // What counts as an answer depends on what is asked. Of the link in use: that the way there and back by this very link works. Of
 // the standby link: that its leaf carries upward, since the answer comes down by the link in use. Of a link on trial, to which the
-// announcement has just turned what comes down: there and back by this link again.
+// announcement has just turned what comes down: there and back by this link again, or at the trial's end that its leaf carries upward.
 const (
 	echoIdent  = 0x706c // told apart from the pings of people
 	echoStride = 40503  // odd: sequence numbers look random and come round only after all of them
@@ -36,12 +36,13 @@ type through struct {
 	silent  bool
 	trial   bool
 	passes  bool
+	carries bool // an answer of the trial came, by the other link
 }
 
 // reset forgets everything.
 func (t *through) reset() {
 	t.silence.Heard()
-	t.due, t.count, t.known, t.answers, t.silent, t.trial, t.passes = 0, 0, false, false, false, false, false
+	t.due, t.count, t.known, t.answers, t.silent, t.trial, t.passes, t.carries = 0, 0, false, false, false, false, false, false
 }
 
 // turn begins another part. A link that passed its trial has answered in it.
@@ -174,6 +175,7 @@ func (t *through) asked(seq uint16) bool {
 func (m *Machine) passed(now model.Instant, s *side, sameLink bool) {
 	t := &s.through
 	if !sameLink && (t.trial || s.role == m.pair.Active()) {
+		t.carries = t.trial
 		return
 	}
 	was := *t

@@ -145,7 +145,7 @@ func (s shape) addBonded(t *Topology, sv server) {
 	n.Addresses = []Address{{port, netip.PrefixFrom(sv.addr, subnet.Bits())}}
 	n.Routes = []Route{{Prefix: anywhere, Via: subnetGate, Port: port}}
 	if sv.bond.agent {
-		n.Config = linkPairConfig(sv, bondPort)
+		n.Config = s.linkPairConfig(sv, bondPort)
 	}
 	t.Nodes = append(append(t.Nodes, n), behind...)
 	t.Servers = append(t.Servers, attachment)

@@ -88,6 +88,10 @@ func (c Carrier) engine() (program, protocol string) {
 // foreign tells whether the gateway runs no peerless.
 func (c Carrier) foreign() bool { return c.Gateway != "" && c.Gateway != Peerless }
 
+// slow tells whether what comes down may turn to a new leaf only when the old one withdraws. There a server does not ask beyond its
+// leaf: a move would wait for an answer that takes the old way.
+func (c Carrier) slow() bool { return c != (Carrier{}) && c != (Carrier{Embedded, Peerless}) }
+
 // onLeaf adds what a leaf needs for the carrier.
 func (s shape) onLeaf(n *Node) {
 	program, protocol := s.carrier.engine()

@@ -102,14 +102,16 @@ func (s shape) leafConfig(l leaf) string {
 	return y.String()
 }
 
-func serverConfig(sv server) string { return linkPairConfig(sv, "br0") }
+func (s shape) serverConfig(sv server) string { return s.linkPairConfig(sv, "br0") }
 
-func linkPairConfig(sv server, device string) string {
+func (s shape) linkPairConfig(sv server, device string) string {
 	var y yamlText
 	y.line("role: server\nname: %s", sv.name)
 	y.line("link-pair:\n  device: %s\n  primary: eth0\n  backup: eth1\n  gateway: %s\n  gateway-mac: %s", device, subnetGate, gatewayMAC)
 	y.line("fail-back:\n  policy: after\n  stable: %s", failBackStable)
-	y.line("probe:\n  through:\n    target: %s", anycast)
+	if !s.carrier.slow() {
+		y.line("probe:\n  through:\n    target: %s", anycast)
+	}
 	return y.String()
 }
 

@@ -177,7 +177,7 @@ func (s shape) addServer(t *Topology, sv server) {
 		})
 	}
 	t.Nodes = append(t.Nodes, Node{
-		Name: sv.name, Role: Server, Sysctls: plain, Bridges: []Bridge{br}, Config: serverConfig(sv),
+		Name: sv.name, Role: Server, Sysctls: plain, Bridges: []Bridge{br}, Config: s.serverConfig(sv),
 		Addresses: []Address{{"br0", netip.PrefixFrom(sv.addr, subnet.Bits())}},
 		Routes:    []Route{toGateway},
 	})

@@ -36,6 +36,9 @@ type Link struct {
 	Proves bool
 	// Passes: during a move to this link, something came back from beyond its leaf by this very link.
 	Passes bool
+	// Carries: during a move to this link, something came back from beyond its leaf by the other link. Its leaf carries upward, and
+	// what comes down has not turned yet: beside some routing engines it does only when the old leaf withdraws.
+	Carries bool
 }
 
 // Sight is what is known of both links at one moment.
@@ -299,7 +302,7 @@ func (p *Pair) moving(now time.Duration, s Sight) Decision {
 	case p.trial && !to.Passes && now < p.until:
 		p.next = p.until
 		return stay("nothing has come back from beyond the new leaf yet")
-	case p.trial && !to.Passes:
+	case p.trial && !to.Passes && !to.Carries:
 		return p.abort(now, "nothing came back from beyond the new leaf")
 	}
 	d := Decision{Verb: Switch, To: p.to, From: p.active, Why: p.why}
@@ -323,7 +326,8 @@ func (p *Pair) prepare(now time.Duration, to model.Role, why string) Decision {
 }
 
 // try is prepare with a condition: the switch is made when something has come back from beyond the new leaf by the new link, and
-// undone if nothing does in time. What comes down is moved by the announcement, so that the whole way there and back is shown.
+// undone if nothing does in time. What comes down is moved by the announcement, so that the whole way there and back is shown; where it
+// does not move in time, that the new leaf carries upward must do.
 func (p *Pair) try(now time.Duration, to model.Role, settle time.Duration, why string) Decision {
 	d := p.prepare(now, to, why)
 	p.trial, p.settled, p.until = true, now+settle, now+settle+p.policy.Trial

@@ -65,6 +65,7 @@ var links = []struct {
 	{"down", Link{}}, {"up", Link{Up: true}}, {"ready", Link{Up: true, Ready: true, Fresh: true}}, {"late", Link{Up: true, Ready: true}}, {"silent", Link{Up: true, Silent: true}}, {"dead", Link{Up: true, Silent: true, Dry: true}},
 	{"mute", Link{Up: true, Ready: true, Fresh: true, Mute: true}}, {"proves", Link{Up: true, Ready: true, Fresh: true, Proves: true}},
 	{"passes", Link{Up: true, Ready: true, Fresh: true, Passes: true}},
+	{"carries", Link{Up: true, Ready: true, Fresh: true, Carries: true}},
 }
 
 var moments = []struct {
@@ -146,6 +147,7 @@ func checkCell(t interface{ Errorf(string, ...any) }, name string, was Pair, p *
 	case !left || d.Verb == Switch && was.to == p.active && !was.trial: // prepared, and for a reason: below
 	case d.Verb == Take && old.Silent && old.Dry && other.Fresh:
 	case d.Verb == Switch && was.trial && other.Passes:
+	case d.Verb == Switch && was.trial && other.Carries && now >= was.until:
 	default:
 		fail("left a link that is up, and not because it is silent or because the other one passed its trial")
 	}
@@ -268,6 +270,7 @@ func TestPair_Stories(t *testing.T) {
 		}},
 	}
 	silent, dead, mute := Link{Up: true, Silent: true}, Link{Up: true, Silent: true, Dry: true}, Link{Up: true, Ready: true, Fresh: true, Mute: true}
+	carries := Link{Up: true, Ready: true, Fresh: true, Carries: true}
 	proves, passes := Link{Up: true, Ready: true, Fresh: true, Proves: true}, Link{Up: true, Ready: true, Fresh: true, Passes: true}
 	for _, s := range []struct {
 		name  string
@@ -308,6 +311,13 @@ func TestPair_Stories(t *testing.T) {
 			{0, ready, ready, Stay, model.Backup},
 			{stable, ready, ready, Prepare, model.Backup},
 			{1, ready, dead, Take, model.Primary},
+		}},
+		{"what comes down does not turn in time, but the new leaf carries upward", []beat{
+			{0, down, proves, Take, model.Backup},
+			{1, ready, proves, Stay, model.Backup},
+			{stable, ready, proves, Prepare, model.Backup},
+			{settle, carries, proves, Stay, model.Backup},
+			{trial, carries, proves, Switch, model.Primary},
 		}},
 		{"mute leaf is left once the other one has shown that it forwards", []beat{
 			{0, proves, down, Take, model.Primary},
