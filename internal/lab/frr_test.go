@@ -141,27 +141,37 @@ func TestFRROSPF_GatewayLinkReturns_LeavesNoStaleLSA(t *testing.T) {
 
 func TestFRRGateway_ShowsOurCommunities(t *testing.T) {
 	r := standsBeside(t, topology.Carrier{Engine: topology.Embedded, Gateway: "frr"})
-	out, err := r.engines["G"].Ask(t.Context(), "show bgp ipv4 unicast 10.10.10.2/32 json")
+	type path struct {
+		Valid bool `json:"valid"`
+		Large struct {
+			Text string `json:"string"`
+		} `json:"largeCommunity"`
+		Peer struct {
+			RouterID string `json:"routerId"`
+		} `json:"peer"`
+	}
+	var paths []path
+	err := r.await(t.Context(), 5*time.Second, func() ([]string, error) { // the leaf that had it first may not have withdrawn yet
+		out, err := r.engines["G"].Ask(t.Context(), "show bgp ipv4 unicast 10.10.10.2/32 json")
+		if err != nil {
+			return nil, err
+		}
+		var route struct {
+			Paths []path `json:"paths"`
+		}
+		if err := json.Unmarshal([]byte(out), &route); err != nil {
+			return nil, fmt.Errorf("%w in\n%s", err, out)
+		}
+		paths = slices.DeleteFunc(route.Paths, func(p path) bool { return !p.Valid })
+		if len(paths) != 1 || paths[0].Peer.RouterID != idA {
+			return []string{"not one path from A:\n" + out}, nil
+		}
+		return nil, nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	var route struct {
-		Paths []struct {
-			Large struct {
-				Text string `json:"string"`
-			} `json:"largeCommunity"`
-			Peer struct {
-				RouterID string `json:"routerId"`
-			} `json:"peer"`
-		} `json:"paths"`
-	}
-	if err := json.Unmarshal([]byte(out), &route); err != nil {
-		t.Fatalf("%v in\n%s", err, out)
-	}
-	if len(route.Paths) != 1 || route.Paths[0].Peer.RouterID != idA {
-		t.Fatalf("not one path from A:\n%s", out)
-	}
-	have := strings.Fields(route.Paths[0].Large.Text)
+	have := strings.Fields(paths[0].Large.Text)
 	for _, want := range []string{"65001:1:2", "65001:2:2", "65001:3:0"} { // leaf port, attachment, primary
 		if !slices.Contains(have, want) {
 			t.Errorf("no large community %s in %v", want, have)
