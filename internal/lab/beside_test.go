@@ -78,8 +78,8 @@ func TestRun_EveryEngine_IsOK(t *testing.T) {
 			if err := res.WriteTable(t.Output()); err != nil {
 				t.Fatal(err)
 			}
-			if !res.OK {
-				t.Errorf("not ok: %s", res.Error)
+			if !res.OK || len(res.Faults) != len(top.Faults) {
+				t.Errorf("not ok: %d faults, %s", len(res.Faults), res.Error)
 			}
 			if res.Engine != c.Engine || res.Gateway != c.Gateway {
 				t.Errorf("the result says engine %q under %q", res.Engine, res.Gateway)

@@ -29,8 +29,8 @@ func TestRun_EveryTopology_IsOK(t *testing.T) {
 			if err := res.WriteTable(t.Output()); err != nil {
 				t.Fatal(err)
 			}
-			if !res.OK {
-				t.Errorf("not ok: %s", res.Error)
+			if !res.OK || len(res.Faults) != len(top.Faults) {
+				t.Errorf("not ok: %d faults, %s", len(res.Faults), res.Error)
 			}
 		})
 	}

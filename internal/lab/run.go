@@ -136,7 +136,7 @@ func (r *runner) whole(ctx context.Context, res *Result) (err error) {
 	}
 	res.ConvergeMs = msOf(time.Since(r.born))
 	res.OK = true
-	for round := range r.opts.Runs {
+	for round := range max(1, r.opts.Runs) {
 		for _, f := range r.top.Faults {
 			got, err := r.fault(ctx, f)
 			if err != nil {
