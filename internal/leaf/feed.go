@@ -67,7 +67,7 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 	switch {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {
-			m.down(h.Port).unmeet(addr)
+			m.down(h.Port).moved(addr, c.Attachment)
 		}
 		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:

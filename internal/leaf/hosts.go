@@ -154,14 +154,13 @@ func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why
 }
 
 // verify raises the stamp of an inherited claim, unless another leaf claims the host at present: its claim is then newer than
-// anything we know, and only the host's own announcement here may beat it.
+// anything we know, and only the host's own announcement here may beat it. What came with its server was not claimed yet: it
+// arrives now, like any host that is heard.
 func (m *Machine) verify(now model.Instant, d *downlink, c neighbor.Change) {
 	h := c.Host
 	text := "host " + h.Addr.String() + " on " + string(d.Port) + " answers"
-	if r := m.heard.Rival(h.Addr); r.Stamp != 0 {
-		if _, standing := m.book.Stamp(h.Addr); !standing { // it came with its server
-			m.advertise(d, h, announce.Unverified(d.Role), "verified, and another leaf claims it too", m.arrivalCause(now, d))
-		}
+	_, standing := m.book.Stamp(h.Addr)
+	if r := m.heard.Rival(h.Addr); r.Stamp != 0 && standing {
 		m.noteHost(noteHostVerified, d, h, text, "another leaf claims it too: the inherited stamp is kept", step.StageNone, 0)
 		return
 	}

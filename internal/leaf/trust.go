@@ -190,6 +190,16 @@ func (d *downlink) unmeet(addr netip.Addr) {
 	}
 }
 
+// moved tells it of a host that another leaf has. If it is there behind our own server port, the server has gone to its other link: nobody
+// behind this one says anything of the link by his silence.
+func (d *downlink) moved(addr netip.Addr, behind model.AttachmentID) {
+	if d != nil && d.trust.watch != nil && !d.trust.silent && behind == d.ID && behind != 0 {
+		d.trust.watch.Forget()
+		return
+	}
+	d.unmeet(addr)
+}
+
 // fallSilent gives up a downlink that is up: everything behind it is withdrawn. Where nothing else makes its server move, the port is
 // closed, so that it does.
 func (m *Machine) fallSilent(now model.Instant, d *downlink) {

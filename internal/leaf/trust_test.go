@@ -177,6 +177,32 @@ func TestLeaf_StandbyLinkOfAServer_IsNeverSilent(t *testing.T) {
 	}
 }
 
+// A bond without an agent announces only its own address on its other link. The guests that have not been heard there yet are silent here,
+// and the link is a good standby.
+func TestLeaf_OneOfItsHostsIsBehindTheOtherLeaf_TheOthersSilenceIsNotTheLinks(t *testing.T) {
+	rows := []struct {
+		name   string
+		behind model.AttachmentID
+		state  claim.State
+	}{
+		{"the same server port", 2, claim.Up},
+		{"another server port: a guest that moved", 1, claim.Down},
+	}
+	for _, r := range rows {
+		t.Run(r.name, func(t *testing.T) {
+			w := served(t, watching(false))
+			w.do(garp("A2", 3))
+			w.pass(time.Second)
+			w.cut["A2"] = true
+			w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(3, r.behind, 1_990_000_000_000)}})
+			w.pass(2 * time.Second)
+			if a, _ := w.attachment(2); a.State != r.state {
+				t.Errorf("attachment is %v, want %v", a.State, r.state)
+			}
+		})
+	}
+}
+
 // A silent link is a standby again after a while: by then its server is elsewhere, and nobody could prove it. Whoever returns
 // is learned once he has answered.
 func TestLeaf_SilentLinkWhoseServerMoved_IsAStandbyAgain(t *testing.T) {
