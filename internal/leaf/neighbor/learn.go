@@ -155,9 +155,22 @@ func (t *Table) Expect(now time.Duration, port model.Port, addr netip.Addr) []Ch
 	t.remember(now, p, addr, model.MAC{}, FromFeed)
 	if e := t.entries[place{port, addr}]; e != nil && e.State == Target && p.serving {
 		e.gap = arrivalProbe
+		p.scout(now, e)
 		t.sched.at(e, max(now, e.asked+returning.pace))
 	}
 	return t.out
+}
+
+// scout has a few of the hosts that are expected asked at a quick pace for a while: the first one that answers brings the others of its
+// server with it.
+func (p *portTable) scout(now time.Duration, e *entry) {
+	if now >= p.scoutsUntil {
+		p.scouts, p.scoutsUntil = 0, now+scoutFor
+	}
+	if now >= e.scouts && p.scouts < maxScouts {
+		p.scouts++
+		e.scouts = p.scoutsUntil
+	}
 }
 
 func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac model.MAC, from Source) {
@@ -172,6 +185,7 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	case e.State.Installed():
 		return
 	case now < e.asked+t.patience(from):
+		t.soon(e, from)
 		return // asked just now
 	}
 	e.kin = e.kin || from == FromFeed
@@ -186,6 +200,15 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 	e.until = until
 	if !p.serving {
 		t.rest(now, e)
+	}
+}
+
+// soon has a host asked again that sends data here and was asked a moment ago: nobody heard the question, perhaps, because he came
+// only after it.
+func (t *Table) soon(e *entry, from Source) {
+	at := e.asked + returning.pace
+	if from == FromData && e.State == Target && e.pos >= 0 && e.due > at && t.ports[e.Port].serving {
+		t.sched.at(e, at)
 	}
 }
 

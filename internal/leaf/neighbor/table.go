@@ -34,6 +34,14 @@ var (
 // to the usual interval. A server without an agent may take 100 ms to see that its link is gone, and moves only then.
 const arrivalProbe = 50 * time.Millisecond
 
+// The first maxScouts hosts that are expected on a port are asked every scoutPace for scoutFor beside that: one that answers is enough for
+// the server to be known to be there.
+const (
+	maxScouts = 2
+	scoutPace = 20 * time.Millisecond
+	scoutFor  = 300 * time.Millisecond
+)
+
 // settledFor is how long a host that answered a challenge is not challenged again from our ports.
 const settledFor = 10 * time.Second
 
@@ -105,6 +113,7 @@ type entry struct {
 	until   time.Duration // Target: forgotten then; Suspect: doubted until then
 	asked   time.Duration // when the newest probe left
 	gap     time.Duration // on its way here: the pause after the next probe; zero: the usual interval
+	scouts  time.Duration // on its way here: asked at the pace of a scout until then
 	due     time.Duration
 	serial  uint64
 	pos     int  // in the heap; -1: not in it
@@ -120,6 +129,9 @@ type portTable struct {
 	held    int // installed entries
 	full    bool
 	list    []*entry
+
+	scouts      int // until then
+	scoutsUntil time.Duration
 }
 
 type place struct {

@@ -306,9 +306,12 @@ func TestTable_DataOfARememberedHost_IsAskedAtOnce(t *testing.T) {
 		want  []Do
 	}{
 		{"while the answer may be under way", 10 * time.Millisecond, []Do{}},
-		{"after it", 30 * time.Millisecond, []Do{Ask}},
+		{"after it, though no more data came", 20 * time.Millisecond, []Do{Ask}},
+		{"after it, by more data", 50 * time.Millisecond, []Do{Ask}},
 	} {
-		tb.Hint(sec+r.after, "A1", addr(1), mac(1), FromData)
+		if r.after != 20*time.Millisecond {
+			tb.Hint(sec+r.after, "A1", addr(1), mac(1), FromData)
+		}
 		if got := dos(tb.Tick(sec + r.after)); !slices.Equal(got, r.want) {
 			t.Errorf("%s: %v", r.name, got)
 		}
@@ -316,34 +319,56 @@ func TestTable_DataOfARememberedHost_IsAskedAtOnce(t *testing.T) {
 }
 
 func TestTable_ExpectedHost_IsAskedAgainAndAgain(t *testing.T) {
+	scouts := func(tb *Table) { // others of the same server
+		for i := range maxScouts {
+			tb.Expect(sec, "A1", addr(10+i))
+		}
+	}
+	slow := []time.Duration{0, 50, 150, 350, 750}
+	var quick []time.Duration
+	for at := time.Duration(0); at <= scoutFor; at += scoutPace {
+		quick = append(quick, at/time.Millisecond)
+	}
+	quick = append(quick, 350, 450, 650) // after that like the others
 	rows := []struct {
 		name   string
+		want   []time.Duration
 		expect func(tb *Table)
 	}{
-		{"given up elsewhere", func(tb *Table) { tb.Expect(sec, "A1", addr(1)) }},
-		{"given up elsewhere just after a probe", func(tb *Table) {
+		{"given up elsewhere", slow, func(tb *Table) { scouts(tb); tb.Expect(sec, "A1", addr(1)) }},
+		{"given up elsewhere just after a probe", slow, func(tb *Table) {
 			tb.Hint(sec-time.Millisecond, "A1", addr(1), mac(1), FromFeed)
 			tb.Tick(sec - time.Millisecond)
+			scouts(tb)
 			tb.Expect(sec, "A1", addr(1))
 		}},
-		{"remembered on a port that opens", func(tb *Table) {
+		{"remembered on a port that opens", slow, func(tb *Table) {
 			tb.Hear(sec/2, "A1", addr(1), mac(1), false)
 			tb.Stop(sec/2, "A1")
 			tb.Start(sec, "A1")
 		}},
+		{"the first of its server to be given up", quick, func(tb *Table) { tb.Expect(sec, "A1", addr(1)) }},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
 			tb := serving(8)
 			r.expect(tb)
 			var asked []time.Duration
-			run(tb, sec, 3*sec, func(at time.Duration, c Change) {
-				if c.Do == Ask {
-					asked = append(asked, (at-sec).Round(50*time.Millisecond)/time.Millisecond)
+			run(tb, sec, 5*sec, func(at time.Duration, c Change) {
+				if c.Do == Ask && c.Host.Addr == addr(1) {
+					asked = append(asked, (at-sec).Round(10*time.Millisecond)/time.Millisecond)
 				}
 			})
-			if want := []time.Duration{0, 50, 150, 350, 750}; len(asked) < 6 || !slices.Equal(asked[:5], want) || asked[5] < 1000 {
-				t.Fatalf("asked after %d ms, want %d and then once a second", asked, want)
+			if len(asked) <= len(r.want) || asked[0] == 20 { // it was asked just before
+				asked[0] = 0
+			}
+			for i := range r.want {
+				if d := asked[i] - r.want[i]; d < -20 || d > 20 {
+					t.Fatalf("asked after %d ms, want %d and then once a second", asked, r.want)
+				}
+			}
+			if last := asked[len(asked)-1] - asked[len(asked)-2]; last < 990 {
+				t.Fatalf("asked after %d ms: in the end once a second", asked)
 			}
 		})
 	}

@@ -80,6 +80,9 @@ func (t *Table) again(now time.Duration, e *entry) time.Duration {
 		e.gap = 0
 		return t.sched.later(now, t.cfg.Interval)
 	}
+	if now < e.scouts {
+		return now + scoutPace
+	}
 	e.gap = 2 * gap
 	return now + gap
 }
