@@ -26,6 +26,9 @@ func (in *instance) converge(ctx context.Context) error {
 	ask := newAsker(in.site, in.top, in.net)
 	return in.await(ctx, convergeMax, func() ([]string, error) {
 		in.greet()
+		if err := in.home(); err != nil {
+			return nil, err
+		}
 		states, errs := ask.states(ctx)
 		return unready(in.top, states, errs), nil
 	})
@@ -47,6 +50,22 @@ func (in *instance) greet() {
 			return err
 		})
 	}
+}
+
+// home sends bonds that do not go there by themselves to the link on which they belong. At first they are wherever a leaf opened
+// first.
+func (in *instance) home() error {
+	for _, n := range in.top.Nodes {
+		for _, b := range n.Bonds {
+			if b.Home == "" {
+				continue
+			}
+			if _, err := in.net.Choose(n.Name, b.Name, b.Home); err != nil { // one that refuses is asked again
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // await polls until nothing is pending; its error says what still is.

@@ -260,11 +260,30 @@ func inject(net *netns.Net, f topology.Fault) (at int64, err error) {
 			}
 		}
 		time.Sleep(o.Pause)
-		if err := net.SetPort(o.At.Node, o.At.Port, o.Up, mark); err != nil {
+		var err error
+		if o.Choose != "" {
+			err = choose(net, o)
+		} else {
+			err = net.SetPort(o.At.Node, o.At.Port, o.Up, mark)
+		}
+		if err != nil {
 			return at, fmt.Errorf("inject fault %s: %w", f.Name, err)
 		}
 	}
 	return at, nil
+}
+
+// choose waits until a bond takes the link that it shall use: its leaf opens the port only when it can forward.
+func choose(net *netns.Net, o topology.Op) error {
+	for end := time.Now().Add(returnMax); ; time.Sleep(pollEvery) {
+		done, err := net.Choose(o.At.Node, o.Choose, o.At.Port)
+		if done || err != nil {
+			return err
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("bond %s of %s does not take %s after %s", o.Choose, o.At.Node, o.At.Port, returnMax)
+		}
+	}
 }
 
 // standing gives the topology of a lab that is there.

@@ -155,7 +155,7 @@ func (r *runner) whole(ctx context.Context, res *Result) (err error) {
 func (r *runner) untilSteady(ctx context.Context, bound time.Duration) error {
 	return r.await(ctx, bound, func() ([]string, error) {
 		if r.steady == "" {
-			if err := r.announceGuests(); err != nil {
+			if err := errors.Join(r.announceGuests(), r.home()); err != nil {
 				return nil, err
 			}
 		}

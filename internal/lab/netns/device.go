@@ -1,12 +1,14 @@
 package netns
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
 	"path/filepath"
 
 	"github.com/vishvananda/netlink"
+	"golang.org/x/sys/unix"
 
 	"peerless/internal/lab/topology"
 )
@@ -63,6 +65,38 @@ func (n *Net) bond(node string, b topology.Bond) error {
 		}
 	}
 	return nil
+}
+
+// Choose makes a member the active link of a node's bond; done is false as long as the bond refuses it, because it takes the member's
+// link for down. What is chosen already is not touched.
+func (n *Net) Choose(node, bond, member string) (done bool, err error) {
+	h := n.handles[node]
+	m, err := h.LinkByName(member)
+	if err != nil {
+		return false, fmt.Errorf("choose %s of %s: %w", member, node, err)
+	}
+	l, err := h.LinkByName(bond)
+	if err != nil {
+		return false, fmt.Errorf("choose %s of %s: bond %s: %w", member, node, bond, err)
+	}
+	b, ok := l.(*netlink.Bond)
+	if !ok {
+		return false, fmt.Errorf("choose %s of %s: %s is a %s, no bond", member, node, bond, l.Type())
+	}
+	if b.ActiveSlave == m.Attrs().Index {
+		return true, nil
+	}
+	attrs := netlink.NewLinkAttrs()
+	attrs.Name = bond // without its index: with it, the name is a new one
+	wanted := netlink.NewLinkBond(attrs)
+	wanted.ActiveSlave = m.Attrs().Index
+	switch err := h.LinkModify(wanted); {
+	case errors.Is(err, unix.EINVAL):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("choose %s of %s: %w", member, node, err)
+	}
+	return true, nil
 }
 
 func (n *Net) vlan(node string, v topology.VLAN) error {

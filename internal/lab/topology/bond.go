@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 )
 
 // Bond is a kernel bond. Its settings are files below /sys/class/net/BOND/bonding, written in this order before it gets members.
@@ -13,6 +12,9 @@ type Bond struct {
 	MAC      string // empty: its first member's
 	Members  []string
 	Settings []Setting
+	// Home is the member that must be chosen by hand, since the bond does not return to it by itself: which one it takes at first
+	// depends on which leaf opens first. Empty: it finds its way.
+	Home string
 }
 
 // Setting is one option of a bond, in the kernel's words.
@@ -58,14 +60,23 @@ func byARP(interval string, more ...Setting) *bonded {
 		{"arp_validate", "none"}}, more...)}
 }
 
+// stays reports whether a server does not return to its primary link by itself.
+func (sv server) stays() bool { return sv.bond != nil && slices.Contains(sv.bond.settings, staysThere) }
+
+// Unbonded is the measure of the topologies with bonds: as many servers and guests, and none of them with a bond.
+const Unbonded = "bond-none"
+
 // Bonded lists the topologies of servers that have a kernel bond and, but for one, no peerless: they want a kernel with bonding,
-// and one of them 802.1Q. Each has two servers with their primary link on leaf A, so that one fault shows two ways.
+// and one of them 802.1Q. Each has two servers with their primary link on leaf A, so that one fault shows two ways. The first is what
+// the others are held against.
 func Bonded() []Topology {
 	tagged := byARP("500", hears, preferred)
 	tagged.vlan = 10
 	driven := byCarrier("100", hears) // no preferred link of the kernel's own: the agent decides
 	driven.agent = true
 	return []Topology{
+		bondPair(Unbonded, "two servers with three guests each on a bridge that peerless drives: what the machine itself costs",
+			nil, 3, nil, 3),
 		bondPair("bond-miimon", "two servers with three guests each on a bond: miimon 10 and 100, the standby link hears",
 			byCarrier("10", hears, preferred), 3, byCarrier("100", hears, preferred), 3),
 		bondPair("bond-deaf", "two servers with three guests each on a bond: miimon 10 and 100, the standby link is deaf",
@@ -82,6 +93,7 @@ func Bonded() []Topology {
 func bondPair(name, about string, first *bonded, guests1 int, second *bonded, guests2 int) Topology {
 	s := shape{
 		name: name, about: about, gateways: oneGateway(), leaves: twoLeaves(), uplinks: uplinksOf("G", "A0", "B0"),
+		patient: true,
 		servers: []server{
 			bondServer("S", 1, first, guests1),
 			bondServer("T", 2, second, guests2),
@@ -121,6 +133,9 @@ func (s shape) addBonded(t *Topology, sv server) {
 		Link{A: sv.primary, B: End{sv.name, "eth0"}},
 		Link{A: sv.backup, B: End{sv.name, "eth1"}})
 	bond := Bond{Name: bondPort, Members: []string{"eth0", "eth1"}, Settings: sv.bond.settings}
+	if sv.stays() {
+		bond.Home = "eth0"
+	}
 	n := Node{Name: sv.name, Role: Server, Sysctls: plain, Bonds: []Bond{bond}}
 	port := bondPort
 	primary, backup := sv.leafPorts()
@@ -167,18 +182,15 @@ func addVLAN(t *Topology, at End, id int) {
 	t.Nodes[i].VLANs = append(t.Nodes[i].VLANs, VLAN{vlanPort(at.Port, id), at.Port, id})
 }
 
-// reselectPause is time enough for a bond to notice what was done to it.
-const reselectPause = time.Second
-
 // bondFaults break every server's primary link at the server's end, then at the leaf's, then the gateway link. Whatever does not
-// return by itself is sent back over its other link.
+// return by itself is sent back.
 func (s shape) bondFaults(flows []Flow) []Fault {
 	var atServer, atLeaf, back []Op
 	for _, sv := range s.servers {
 		atServer = append(atServer, Op{At: End{sv.name, "eth0"}})
 		atLeaf = append(atLeaf, Op{At: sv.primary})
-		if slices.Contains(sv.bond.settings, staysThere) {
-			back = append(back, Op{At: End{sv.name, "eth1"}, Pause: reselectPause}, Op{At: End{sv.name, "eth1"}, Up: true, Pause: reselectPause})
+		if sv.stays() {
+			back = append(back, Op{At: End{sv.name, "eth0"}, Choose: bondPort})
 		}
 	}
 	up := s.uplinks[0]

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // A lab returns servers sooner than a production network would; nothing else is tuned.
@@ -94,9 +95,12 @@ func (s shape) leafConfig(l leaf) string {
 	for _, d := range s.downlinks(l.name) {
 		downs = append(downs, d.port)
 		y.line("  - port: %s\n    attachment: %d\n    server-port: %s\n    role: %s\n    index: %d\n    max-hosts: %d",
-			d.port, d.server.id, d.server.name, d.role, portIndex(d.port), hostsMax)
+			d.port, d.server.id, d.server.name, d.role, portIndex(d.port), HostsMax)
 	}
 	y.line("guard-owners: true")
+	if s.patient {
+		y.line("probe:\n  uplinks:\n    interval: %[1]s\n  links:\n    interval: %[1]s", patience)
+	}
 	y.line("linkage:\n  - name: all\n    uplinks: [%s]\n    downlinks: [%s]\n    min-uplinks: 1",
 		strings.Join(ups, ", "), strings.Join(downs, ", "))
 	return y.String()
@@ -109,13 +113,19 @@ func (s shape) linkPairConfig(sv server, device string) string {
 	y.line("role: server\nname: %s", sv.name)
 	y.line("link-pair:\n  device: %s\n  primary: eth0\n  backup: eth1\n  gateway: %s\n  gateway-mac: %s", device, subnetGate, gatewayMAC)
 	y.line("fail-back:\n  policy: after\n  stable: %s", failBackStable)
-	if !s.carrier.slow() {
+	switch {
+	case s.patient:
+		y.line("probe:\n  leaf:\n    interval: %s", patience)
+	case !s.carrier.slow():
 		y.line("probe:\n  through:\n    target: %s", anycast)
 	}
 	return y.String()
 }
 
-const (
-	gatewayMAC = "02:00:5e:00:00:01"
-	hostsMax   = 16
-)
+// patience is how seldom a patient shape asks for silence.
+const patience = time.Second
+
+const gatewayMAC = "02:00:5e:00:00:01"
+
+// HostsMax is how many hosts a leaf learns on one port.
+const HostsMax = 16

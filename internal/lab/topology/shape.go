@@ -27,6 +27,7 @@ type shape struct {
 	peers       []peer
 	pairs       [][2]string // server-to-server flows
 	carrier     Carrier     // of host routes; zero: the embedded speaker
+	patient     bool        // silence is asked for seldom: on a machine that may be too slow to answer, a late answer is none
 }
 
 type gateway struct {

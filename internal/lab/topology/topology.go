@@ -44,6 +44,7 @@ type Node struct {
 	Sysctls   []Sysctl // what the machine, not the daemon, is responsible for
 	// Config is the daemon's YAML but for the keys that say where its files are; empty: no daemon.
 	Config string
+	Guard  bool    // a guard runs beside the daemon
 	Engine *Engine // a routing engine, beside the daemon or alone; nil: none
 	// Unaware is a gateway that no leaf tells of its ports: it sees routes and answers only.
 	Unaware bool
@@ -118,11 +119,12 @@ type Fault struct {
 	Link      Link     // what is drawn as failed
 }
 
-// Op sets one port administratively up or down.
+// Op sets one port administratively up or down, or has it chosen.
 type Op struct {
-	At    End
-	Up    bool
-	Pause time.Duration // before it
+	At     End
+	Up     bool
+	Choose string        // the bond of which it is made the active link, as soon as the bond takes it; empty: none
+	Pause  time.Duration // before it
 }
 
 // All lists the topologies in the order that people should meet them.

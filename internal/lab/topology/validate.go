@@ -77,6 +77,9 @@ func (v *validator) links() {
 		}
 		for _, b := range n.Bonds {
 			v.members(n.Name, "bond "+b.Name, b.Members)
+			if b.Home != "" && !slices.Contains(b.Members, b.Home) {
+				v.bad("bond %s@%s: %s is no member of it", b.Name, n.Name, b.Home)
+			}
 		}
 		for _, l := range n.VLANs {
 			v.members(n.Name, "VLAN "+l.Name, []string{l.On})
@@ -166,6 +169,9 @@ func (v *validator) faults() {
 		for _, o := range f.Ops {
 			if !v.ports[o.At] {
 				v.bad("fault %s: no port %s", f.Name, o.At)
+			}
+			if o.Choose != "" && !v.ports[End{o.At.Node, o.Choose}] {
+				v.bad("fault %s: no bond %s@%s", f.Name, o.Choose, o.At.Node)
 			}
 		}
 		for _, c := range f.Concerned {
