@@ -37,6 +37,7 @@ type commands struct {
 	Watch      watchCmd      `cmd:"" help:"Watch a daemon: a table drawn anew as things change."`
 	Drain      drainCmd      `cmd:"" help:"Move everything away from a leaf for planned maintenance, then close its server ports."`
 	Undrain    undrainCmd    `cmd:"" help:"Take a drained leaf back into use."`
+	Session    sessionCmd    `cmd:"" help:"Shut a routing session of a daemon, or open it again."`
 	Lab        labCmd        `cmd:"" help:"Build test networks in namespaces, break them and measure. Needs root."`
 	Bench      benchCmd      `cmd:"" help:"Measure failover beside the floor and other engines, and what many hosts cost. Needs root."`
 	Sim        simCmd        `cmd:"" help:"Run the machines in a simulated world full of faults, and check the invariants at every step."`

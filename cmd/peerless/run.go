@@ -92,7 +92,7 @@ func (n *node) run(ctx context.Context, c *config.Common, log *slog.Logger) erro
 		Status: api.Status{
 			Name: c.Name, Role: c.Role, Version: versionText(), PID: os.Getpid(), StartedMs: time.Now().UnixMilli(),
 		},
-		Source: eng, Journal: eng.Journal(), Stop: cancel,
+		Source: eng, Journal: eng.Journal(), Stop: cancel, Speaker: n.speaker(),
 	})
 	if err != nil {
 		return err
@@ -115,6 +115,16 @@ func (n *node) run(ctx context.Context, c *config.Common, log *slog.Logger) erro
 		return err
 	}
 	log.Info("stopped; the kernel goes on forwarding")
+	return nil
+}
+
+// speaker is the driver that has routing sessions; nil if none has.
+func (n *node) speaker() api.Speaker {
+	for _, d := range n.drivers {
+		if s, ok := d.(api.Speaker); ok {
+			return s
+		}
+	}
 	return nil
 }
 

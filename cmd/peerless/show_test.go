@@ -45,7 +45,7 @@ func daemon(t *testing.T) string {
 	})
 	socket := filepath.Join(t.TempDir(), "G.sock")
 	s, err := api.Listen(api.Options{
-		Socket: socket, Mode: 0o600, Status: api.Status{Name: "G", Role: "gateway"}, Source: gatewayEngine{}, Journal: j,
+		Socket: socket, Mode: 0o600, Status: api.Status{Name: "G", Role: "gateway"}, Source: gatewayEngine{}, Journal: j, Speaker: obedient{},
 	})
 	if err != nil {
 		t.Fatal(err)

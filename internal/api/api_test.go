@@ -179,6 +179,55 @@ func TestServer_Orders(t *testing.T) {
 	}
 }
 
+// mouth is a speaker that knows one neighbour.
+type mouth struct{ said *[]string }
+
+var neighbor = netip.MustParseAddr("172.31.1.2")
+
+func (m mouth) say(what string, peer netip.Addr) error {
+	if peer != neighbor {
+		return errors.New("no such neighbour")
+	}
+	*m.said = append(*m.said, what+" "+peer.String())
+	return nil
+}
+
+func (m mouth) Shut(_ context.Context, peer netip.Addr) error { return m.say("shut", peer) }
+func (m mouth) Open(_ context.Context, peer netip.Addr) error { return m.say("open", peer) }
+
+func TestServer_SessionOrders(t *testing.T) {
+	view := leafView()
+	view.Sessions = []step.SessionRow{{Peer: neighbor.String(), Name: "A"}, {Peer: neighbor.String(), Name: "A (bfd)"}, {Peer: "bird", Name: "bird"}}
+	for _, tt := range []struct {
+		name, method, path string
+		mute               bool
+		status             int
+		contains, said     string
+	}{
+		{"shut by name", "POST", "/v1/session/shut?neighbor=A", false, 200, `{"peer":"172.31.1.2","name":"A"}`, "shut 172.31.1.2"},
+		{"open by address", "POST", "/v1/session/open?neighbor=172.31.1.2", false, 200, `"name":"A"`, "open 172.31.1.2"},
+		{"a stranger", "POST", "/v1/session/shut?neighbor=10.9.9.9", false, 404, `no session with a neighbour`, ""},
+		{"nobody", "POST", "/v1/session/shut", false, 404, `no session with a neighbour`, ""},
+		{"an engine beside us", "POST", "/v1/session/shut?neighbor=bird", false, 404, `has no address`, ""},
+		{"without a speaker", "POST", "/v1/session/shut?neighbor=A", true, 501, `no routing sessions of its own`, ""},
+		{"a question orders nothing", "GET", "/v1/session/shut?neighbor=A", false, 405, `GET is not allowed`, ""},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			var said []string
+			o := serving(t, func(o *Options) {
+				o.Source = fake{view: view}
+				if !tt.mute {
+					o.Speaker = mouth{&said}
+				}
+			})
+			status, body := ask(t, o, tt.method, tt.path)
+			if status != tt.status || !strings.Contains(body, tt.contains) || strings.Join(said, ", ") != tt.said {
+				t.Errorf("%d %s, said %q; want %d with %s, said %q", status, body, said, tt.status, tt.contains, tt.said)
+			}
+		})
+	}
+}
+
 func TestServer_EventsSince_GivesOnlyLaterOnes(t *testing.T) {
 	o := serving(t, nil)
 	var got []engine.Entry

@@ -49,7 +49,8 @@ type Options struct {
 	Status  Status
 	Source  Source
 	Journal Journal
-	Stop    func() // ends the daemon
+	Stop    func()  // ends the daemon
+	Speaker Speaker // nil: this daemon has no routing sessions of its own
 }
 
 // Server is one daemon's api. Listen makes it, Serve runs it.
@@ -117,6 +118,9 @@ func (o Options) handler() http.Handler {
 		"/v1/drain":   o.order(step.OrderDrain),
 		"/v1/undrain": o.order(step.OrderUndrain),
 		"/v1/stop":    o.stop,
+
+		"/v1/session/shut": o.session(Speaker.Shut),
+		"/v1/session/open": o.session(Speaker.Open),
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		question, asks := endpoints[r.URL.Path]

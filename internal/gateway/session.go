@@ -41,7 +41,7 @@ func (m *Machine) sessionUp(l *leaf) {
 	m.note(step.Note{What: whatSessionUp, Port: l.Port, Peer: l.Name, Text: "session with leaf " + l.Name + " up"})
 }
 
-// sessionDown is soft evidence unless the leaf said goodbye: paths stay for the graceful-restart time. Withdrawals that
+// sessionDown is soft evidence unless the leaf said goodbye, or we did: paths stay for the graceful-restart time. Withdrawals that
 // come meanwhile are real. A loss of the port has been dealt with already.
 func (m *Machine) sessionDown(l *leaf, ev step.SessionChanged) {
 	if !l.session {
@@ -53,7 +53,7 @@ func (m *Machine) sessionDown(l *leaf, ev step.SessionChanged) {
 	m.endSession(l)
 	l.reason = reasonOf(ev)
 	keep, text := m.cfg.GracefulRestart, "its routes stay for "+m.cfg.GracefulRestart.String()
-	if ev.Reason == step.ReasonCeaseDown {
+	if ev.Reason == step.ReasonCeaseDown || ev.Reason == step.ReasonOurs {
 		keep, text = ceaseGrace, "its routes go as it withdraws them"
 	}
 	m.arm(timerExpire, l.id, keep)

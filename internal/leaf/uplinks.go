@@ -210,6 +210,9 @@ func (m *Machine) onSession(now model.Instant, e step.SessionChanged) {
 	}
 	wasUp := u.session
 	u.session, u.told, u.sessionWhy = false, false, e.Reason.String()
+	if e.Reason == step.ReasonOurs && e.Detail != "" {
+		u.sessionWhy += " (" + e.Detail + ")"
+	}
 	if !wasUp && linkage.Weigh(e.Reason) == linkage.Soft {
 		return // an attempt that came to nothing says nothing new
 	}

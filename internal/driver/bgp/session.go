@@ -25,6 +25,7 @@ type peer struct {
 	up     bool // told to the machine
 	was    bool // it has been up
 
+	shut        bool // by order: it stays without a session
 	resetting   bool // its session is ours no more, though GoBGP has not reported the end yet
 	unreachable bool // told to the machine since the session's end
 	overLimit   bool // logged in this session
@@ -98,6 +99,10 @@ func (l *loop) state(s apiutil.PeerState) {
 	}
 	p.state = s.SessionState
 	p.rest()
+	if p.shut { // whatever was under way comes to nothing
+		l.driver.gate.close(p.addr)
+		return
+	}
 	switch s.SessionState {
 	case packet.BGP_FSM_ACTIVE:
 		l.dial(p)
@@ -203,7 +208,7 @@ func (l *loop) expire(p *peer, ended uint32) {
 func (l *loop) reset(addr netip.Addr, why string) {
 	p := l.peers[addr]
 	switch {
-	case p == nil:
+	case p == nil || p.shut:
 	case p.up:
 		l.down(p, cause{step.ReasonOurs, why})
 		p.resetting = true
@@ -235,17 +240,21 @@ func (l *loop) renew(p *peer) {
 	if l.leaving {
 		return
 	}
+	l.call(l.renewal(p))
+}
+
+func (l *loop) renewal(p *peer) func(context.Context) error {
 	var add *api.Peer
 	if p.config != nil {
 		add = l.opts.peer(*p.config, l.opts.Restarting && !p.was)
 	}
-	l.call(func(ctx context.Context) error {
+	return func(ctx context.Context) error {
 		err := l.gobgp.DeletePeer(ctx, &api.DeletePeerRequest{Address: p.addr.String()})
 		if add == nil {
 			return nil // GoBGP may have removed it already
 		}
 		return errors.Join(err, l.gobgp.AddPeer(ctx, &api.AddPeerRequest{Peer: add}))
-	})
+	}
 }
 
 func (l *loop) dial(p *peer) {
