@@ -2,7 +2,9 @@ package server
 
 import (
 	"cmp"
+	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"peerless/internal/model"
@@ -20,6 +22,14 @@ const urgentMax = 16
 const (
 	portion      = 128
 	portionPause = time.Millisecond
+)
+
+// A guest may leave without a word to us, and to announce one that has left takes it from where it is now. So the first announcement of a
+// move is for those that gave a sign within lately, which is often enough for whoever answers its leaf's probes; the others are asked,
+// and so is everybody before a repetition: who answers within answerMax is announced at that moment.
+const (
+	lately    = 3 * time.Second
+	answerMax = 250 * time.Millisecond
 )
 
 // announceable reports whether an address may be said to be here: a unicast IPv4 address of more than this link or
@@ -44,6 +54,7 @@ type host struct {
 	mac  model.MAC
 	port model.Port // where it is: the device, or a guest's port
 	own  bool
+	ask  bool // it has to answer before it is announced
 }
 
 // hosts lists every address that may be announced: our own, then the guests', each by address.
@@ -82,25 +93,63 @@ func (m *Machine) isOwn(addr netip.Addr) bool {
 	return false
 }
 
-// announceAll announces every address straight out of the link, past bridge and bond, and returns how many. The first ones
+// round is what a round of announcements comes to.
+type round struct{ told, asked int }
+
+// String tells it to people.
+func (r round) String() string {
+	s := fmt.Sprintf("announced %d addresses", r.told)
+	if r.told == 1 {
+		s = "announced 1 address"
+	}
+	if r.asked > 0 {
+		s += fmt.Sprintf(", asks %d more first", r.asked)
+	}
+	return s
+}
+
+// audience lists who is announced, and behind them who is asked first: in a repetition all guests.
+func (m *Machine) audience(again bool) []host {
+	var tell, ask []host
+	for _, h := range m.hosts() {
+		if !h.own {
+			g, _ := slices.BinarySearchFunc(m.guests, h.addr, byAddr)
+			h.ask = again || m.now-m.guests[g].seen > lately
+		}
+		if h.ask {
+			ask = append(ask, h)
+		} else {
+			tell = append(tell, h)
+		}
+	}
+	return append(tell, ask...)
+}
+
+// announceAll announces every address straight out of the link, past bridge and bond, and says how many. The first ones
 // are urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here. The rest
 // follows in portions that no port has to drop.
-func (m *Machine) announceAll(r model.Role, why string) int {
+func (m *Machine) announceAll(r model.Role, why string, again bool) round {
 	s := m.side(r)
 	if r == model.RoleUnknown || !s.up {
-		return 0
+		return round{}
 	}
-	hosts := m.hosts()
+	hosts := m.audience(again)
 	first := min(len(hosts), urgentMax)
-	for _, h := range hosts[:first] {
-		m.announce(s.port, h, true, why)
-	}
 	if len(m.rest) > 0 {
 		m.disarm(step.Timer{Kind: timerMore})
 	}
-	m.rest, m.restPort, m.restWhy = hosts[first:], s.port, why
+	m.rest, m.roundPort, m.roundWhy = hosts[first:], s.port, why
+	for _, h := range hosts[:first] {
+		m.announce(s.port, h, true, why)
+	}
 	m.armMore()
-	return len(hosts)
+	asked := 0
+	for _, h := range hosts {
+		if h.ask {
+			asked++
+		}
+	}
+	return round{told: len(hosts) - asked, asked: asked}
 }
 
 func (m *Machine) armMore() {
@@ -111,20 +160,49 @@ func (m *Machine) armMore() {
 
 // announceMore sends the next portion, as long as the link is there.
 func (m *Machine) announceMore() {
-	if s := m.sideOf(m.restPort); s == nil || !s.up {
+	if s := m.sideOf(m.roundPort); s == nil || !s.up {
 		m.rest = nil
 		return
 	}
 	n := min(len(m.rest), portion)
 	for _, h := range m.rest[:n] {
-		m.announce(m.restPort, h, false, m.restWhy)
+		m.announce(m.roundPort, h, false, m.roundWhy)
 	}
 	m.rest = m.rest[n:]
 	m.armMore()
 }
 
+// ask asks a guest whether it is still here: straight out of its port, where nobody else can answer.
+func (m *Machine) ask(h host) {
+	i, ok := slices.BinarySearchFunc(m.guests, h.addr, byAddr)
+	if !ok || m.guests[i].mac != h.mac || m.guests[i].port != h.port {
+		return // it changed since the round began, and whatever comes now is a sign of its own
+	}
+	m.guests[i].asked = m.now
+	from, mac, ok := m.asker()
+	if !ok {
+		from, mac = netip.IPv4Unspecified(), m.device.mac
+	}
+	m.out = append(m.out, step.SendARP{
+		Port: h.port, Op: step.ARPRequest, DstMAC: h.mac, SenderMAC: mac, SenderIP: from, TargetMAC: h.mac, TargetIP: h.addr, Why: "is it still here",
+	})
+}
+
+// present announces a guest that was asked, and is here. What it sent before it was asked says nothing.
+func (m *Machine) present(g *guest) {
+	asked := g.asked
+	g.asked = 0
+	if s := m.sideOf(m.roundPort); asked != 0 && m.now-asked <= answerMax && s != nil && s.up && m.device.there {
+		m.announce(m.roundPort, host{addr: g.addr, mac: g.mac, port: g.port}, false, m.roundWhy)
+	}
+}
+
 // announce sends an ARP announcement (RFC 5227 section 2.3): a request, sender and target being the address itself.
 func (m *Machine) announce(port model.Port, h host, urgent bool, why string) {
+	if h.ask {
+		m.ask(h)
+		return
+	}
 	m.out = append(m.out, step.SendARP{
 		Port: port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: h.mac, SenderIP: h.addr, TargetIP: h.addr, Urgent: urgent, Why: why,
 	})
@@ -147,7 +225,9 @@ func (m *Machine) onAnnounce() {
 	if !m.move.repeating || !m.device.there {
 		return
 	}
-	m.announceAll(m.pair.Active(), "again")
+	if len(m.rest) == 0 { // else the round before is still under way
+		m.announceAll(m.pair.Active(), "again", true)
+	}
 	m.repeat()
 }
 
@@ -158,7 +238,7 @@ func (m *Machine) announceAgain(now model.Instant, why string) {
 		return
 	}
 	m.move.at, m.move.next = now.Mono, 0
-	m.announceAll(active, why)
+	m.announceAll(active, why, false)
 	m.repeat()
 }
 

@@ -20,6 +20,7 @@ type guest struct {
 	mac     model.MAC
 	port    model.Port
 	seen    time.Duration
+	asked   time.Duration // when it was asked whether it is still here; zero: it was not, or has answered
 	learned string
 }
 
@@ -166,6 +167,7 @@ func (m *Machine) learn(now model.Instant, g guest) {
 	i, known := slices.BinarySearchFunc(m.guests, g.addr, byAddr)
 	if known && m.guests[i].mac == g.mac && m.guests[i].port == g.port {
 		m.guests[i].seen = now.Mono
+		m.present(&m.guests[i])
 		return
 	}
 	before := m.guestsOn(g.port)

@@ -48,8 +48,8 @@ type Machine struct {
 
 	now       time.Duration
 	rest      []host // not announced yet, of the newest round
-	restPort  model.Port
-	restWhy   string
+	roundPort model.Port
+	roundWhy  string
 	cause     step.Cause // the newest transition
 	move      move
 	pause     liveness.Pause

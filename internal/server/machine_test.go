@@ -144,6 +144,51 @@ func TestServer_Guests_LearnedAnnouncedForgotten(t *testing.T) {
 	s.Golden(t, "guests")
 }
 
+// A guest moves to another server without a word to this one, at any moment around a move of the pair. No repetition takes it back, nor does
+// the first announcement once it has been silent for long; one that stays is repeated as ever.
+func TestServer_GuestThatLeft_IsNotAnnouncedAgain(t *testing.T) {
+	const stays, leaves = "10.10.10.101", "10.10.10.102"
+	leaver := model.MAC{2, 0, 0, 0, 0x10, 2}
+	for _, leavesAt := range []time.Duration{-5 * time.Second, -time.Second, 10 * ms, 50 * ms, 300 * ms} {
+		s := started(t, member("tap0", "br0", true))
+		s.do(guestARP("tap0", stays, guestMAC))
+		s.do(guestARP("tap0", leaves, leaver))
+		moved := s.Now.Mono + 10*time.Second
+		announced := map[string][]time.Duration{}
+		for s.Now.Mono < moved+2*time.Second {
+			if s.Now.Mono%time.Second == 0 && s.Now.Mono < moved { // the leaf's probes are answered
+				s.do(guestARP("tap0", stays, guestMAC))
+				if s.Now.Mono < moved+leavesAt {
+					s.do(guestARP("tap0", leaves, leaver))
+				}
+			}
+			if s.Now.Mono == moved {
+				s.link("eth0", false)
+			}
+			for _, a := range s.drain() {
+				who := a.TargetIP.String()
+				switch {
+				case a.Port == "tap0" && (who == stays || s.Now.Mono < moved+leavesAt):
+					s.do(guestARP("tap0", who, map[string]model.MAC{stays: guestMAC, leaves: leaver}[who]))
+				case a.SenderIP == a.TargetIP:
+					announced[who] = append(announced[who], s.Now.Mono-moved)
+				}
+			}
+			s.run(ms)
+		}
+		if n := len(announced[stays]); n != 4 {
+			t.Errorf("leaving at %v: the one that stays was announced at %v", leavesAt, announced[stays])
+		}
+		first := 0
+		if leavesAt > -lately {
+			first = 1 // nothing told yet that it is gone
+		}
+		if got := announced[leaves]; len(got) < first || leavesAt < 0 && len(got) != first || leavesAt >= 0 && got[len(got)-1] > leavesAt {
+			t.Errorf("leaving at %v: announced at %v", leavesAt, got)
+		}
+	}
+}
+
 func TestServer_SilentGuest_AgesOut(t *testing.T) {
 	s := started(t, member("tap0", "br0", true))
 	m := s.Machine.(*Machine)

@@ -53,9 +53,9 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		}
 		m.begin(now, what, cause)
 		m.endTrial(now, m.side(linkpair.Other(d.To)))
-		n := m.announceAll(d.To, "move aborted")
-		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n, Stage: step.StageAnnounce, Cause: cause,
-			Text: fmt.Sprintf("stays on %s, announced %s there again", m.side(d.To).port, addresses(n))})
+		n := m.announceAll(d.To, "move aborted", false)
+		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n.told, Stage: step.StageAnnounce, Cause: cause,
+			Text: fmt.Sprintf("stays on %s, where it %s", m.side(d.To).port, n)})
 		m.repeat()
 		return false
 	case linkpair.Lost:
@@ -121,26 +121,19 @@ func (m *Machine) prepare(now model.Instant, d linkpair.Decision, cause step.Cau
 		what = "moved"
 	}
 	m.begin(now, what, cause)
-	n := m.announceAll(d.To, "before the switch")
+	n := m.announceAll(d.To, "before the switch", false)
 	m.beginTrial(now, m.side(d.To))
 	port := m.side(d.To).port
-	m.note(step.Note{What: what, Port: port, Why: d.Why, Hosts: n, Stage: stageIf(cause, step.StageAnnounce), Cause: cause,
-		Text: fmt.Sprintf("announced %s on %s before the switch", addresses(n), port)})
+	m.note(step.Note{What: what, Port: port, Why: d.Why, Hosts: n.told, Stage: stageIf(cause, step.StageAnnounce), Cause: cause,
+		Text: fmt.Sprintf("before the switch to %s: %s", port, n)})
 }
 
 func (m *Machine) announceMoved(d linkpair.Decision) {
-	n := m.announceAll(d.To, "moved")
+	n := m.announceAll(d.To, "moved", false)
 	m.repeat()
 	port := m.side(d.To).port
-	m.note(step.Note{What: m.move.what, Port: port, Why: d.Why, Hosts: n, Stage: stageIf(m.move.cause, step.StageAnnounce), Cause: m.move.cause,
-		Text: fmt.Sprintf("uses %s, announced %s", port, addresses(n))})
-}
-
-func addresses(n int) string {
-	if n == 1 {
-		return "1 address"
-	}
-	return fmt.Sprintf("%d addresses", n)
+	m.note(step.Note{What: m.move.what, Port: port, Why: d.Why, Hosts: n.told, Stage: stageIf(m.move.cause, step.StageAnnounce), Cause: m.move.cause,
+		Text: fmt.Sprintf("uses %s, %s", port, n)})
 }
 
 // stageIf gives the stage, none for what is not part of a failover.

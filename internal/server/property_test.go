@@ -29,6 +29,8 @@ type fakeKernel struct {
 	answers map[model.Port]bool
 	cause   step.Cause
 	hosts   map[netip.Addr]bool // announced in the newest step
+	away    bool                // the guests have left, and nothing but their silence tells
+	left    time.Duration
 }
 
 func newFakeKernel(t *rapid.T, cfg Config) *fakeKernel {
@@ -81,6 +83,13 @@ func (k *fakeKernel) step(ev step.Event) {
 	effects := slices.Clone(k.m.Step(k.now, ev))
 	k.hosts = map[netip.Addr]bool{}
 	var answers []step.ARPSeen
+	for _, ef := range effects {
+		if a, ok := ef.(step.SendARP); ok && a.Port == "tap0" && !k.away && k.ports["tap0"].Up() {
+			reply := guestARP("tap0", a.TargetIP.String(), guestMAC)
+			reply.Op, reply.TargetMAC, reply.TargetIP = step.ARPReply, a.SenderMAC, a.SenderIP
+			answers = append(answers, reply)
+		}
+	}
 	for _, ef := range effects {
 		switch ef := ef.(type) {
 		case step.Arm:
@@ -135,6 +144,12 @@ func (k *fakeKernel) apply(w step.Want) {
 }
 
 func (k *fakeKernel) checkARP(a step.SendARP) {
+	if a.Port == "tap0" {
+		if a.DstMAC != guestMAC || a.SenderMAC != hostMAC || a.SenderIP != netip.MustParseAddr("10.10.10.2") {
+			k.t.Fatalf("%v: not a question to a guest", a)
+		}
+		return
+	}
 	p := k.ports[a.Port]
 	if !p.Up() || p.Master != k.cfg.Device {
 		k.t.Fatalf("%v: the port is not up", a)
@@ -149,6 +164,8 @@ func (k *fakeKernel) checkARP(a step.SendARP) {
 		}
 	case a.SenderIP != a.TargetIP || !k.m.announceable(a.SenderIP):
 		k.t.Fatalf("%v: not an announcement of ours", a)
+	case k.away && a.SenderMAC == guestMAC && (a.Why == "again" || k.now.Mono-k.left > lately):
+		k.t.Fatalf("%v: the guest left %v ago", a, k.now.Mono-k.left)
 	default:
 		k.hosts[a.SenderIP] = true
 	}
@@ -224,7 +241,7 @@ func (k *fakeKernel) happen() {
 	t := k.t
 	port := rapid.SampledFrom([]model.Port{k.cfg.Primary, k.cfg.Backup}).Draw(t, "port")
 	p := k.ports[port]
-	switch what := rapid.SampledFrom([]string{"carrier", "carrier", "carrier", "admin", "leaf", "leaf", "leave", "vanish", "device", "guest", "guest port",
+	switch what := rapid.SampledFrom([]string{"carrier", "carrier", "carrier", "admin", "leaf", "leaf", "leave", "vanish", "device", "guest", "guest leaves", "guest port",
 		"lost messages", "device replaced", "nothing"}).Draw(t, "what"); what {
 	case "carrier":
 		if p.Present {
@@ -265,7 +282,10 @@ func (k *fakeKernel) happen() {
 			back.Index = int(k.now.Mono % 1000)
 			k.tell(back)
 		}
+	case "guest leaves":
+		k.away, k.left = true, k.now.Mono
 	case "guest":
+		k.away = false
 		k.step(guestARP("tap0", rapid.SampledFrom([]string{"10.10.10.101", "10.10.10.102", "10.10.10.2", "10.10.10.254"}).Draw(t, "guest"), guestMAC))
 	case "guest port":
 		g := k.ports["tap0"]
@@ -324,7 +344,7 @@ func testAnyHistory(t *testing.T, cfg Config) {
 		if active != model.Primary && !cfg.FailBack.Never {
 			t.Fatalf("on the %v though the primary has been ready for long", active)
 		}
-		// A failure now announces every address there is, at once, on the other link.
+		// A failure now announces every address there is, at once, on the other link; a guest that was silent for long is asked before.
 		want := len(k.m.hosts())
 		lost := k.ports[k.m.side(active).port]
 		lost.Carrier = false
@@ -332,7 +352,7 @@ func testAnyHistory(t *testing.T, cfg Config) {
 		effects := k.m.Step(k.now, step.PortChanged{PortState: lost})
 		n := 0
 		for _, ef := range effects {
-			if a, ok := ef.(step.SendARP); ok && !a.SenderIP.IsUnspecified() && a.Port != lost.Port {
+			if a, ok := ef.(step.SendARP); ok && !a.SenderIP.IsUnspecified() && a.Port != lost.Port { // or its question
 				n++
 			}
 		}

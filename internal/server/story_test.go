@@ -73,6 +73,7 @@ type story struct {
 	stray   bool                // the answers of what lies beyond get lost
 	down    model.Port          // by which traffic comes down: the newest announcement
 	moves   []string            // what the machine told of links and moves, in short
+	sent    []step.SendARP      // questions to guests and announcements, until drained
 }
 
 func newStory(cfg Config) *story {
@@ -97,6 +98,7 @@ func (s *story) do(ev step.Event) []step.Effect {
 				s.do(step.Applied{Want: ef})
 			}
 		case step.SendARP:
+			s.sent = append(s.sent, ef)
 			switch {
 			case ef.SenderIP == ef.TargetIP:
 				s.down = ef.Port
@@ -112,6 +114,13 @@ func (s *story) do(ev step.Event) []step.Effect {
 		}
 	}
 	return effects
+}
+
+// drain gives what was sent since the last call.
+func (s *story) drain() []step.SendARP {
+	out := s.sent
+	s.sent = nil
+	return out
 }
 
 func (s *story) stop(t step.Timer) {

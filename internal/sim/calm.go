@@ -168,9 +168,10 @@ func (w *World) activeFails(r *rand.Rand) {
 	w.allReached(c)
 }
 
-// recovery is how long a single failure may take to be repaired: a silent guest has to be found.
+// recovery is how long a single failure may take to be repaired: a silent guest has to be found, and behind a bond that is left to itself
+// nobody is announced. What a guest says every third time is a question by ARP, and it is silent for up to one and a half times its pause.
 func (w *World) recovery() time.Duration {
-	return 4*time.Second + 4*w.leaves[0].leaf.HostProbe.Interval
+	return max(4*time.Second, 5*w.hosts[0].speaks) + 4*w.leaves[0].leaf.HostProbe.Interval
 }
 
 func (w *World) allReached(c *calm) bool {

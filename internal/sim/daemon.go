@@ -381,7 +381,12 @@ func (d *daemon) emit(ef step.Effect) {
 		if n.w.verbose {
 			n.w.say("%s: > %s", n.name, ef)
 		}
-		p.send(frame{src: src, dst: ef.DstMAC, op: ef.Op, sha: ef.SenderMAC, tha: ef.TargetMAC, spa: ef.SenderIP, tpa: ef.TargetIP})
+		f := frame{src: src, dst: ef.DstMAC, op: ef.Op, sha: ef.SenderMAC, tha: ef.TargetMAC, spa: ef.SenderIP, tpa: ef.TargetIP}
+		if p.link == nil && n.server != nil {
+			n.server.ask(p, f)
+			return
+		}
+		p.send(f)
 	case step.Resolve:
 		n.resolve(ef.Port, ef.Addr)
 	case step.ResetSession:

@@ -105,6 +105,15 @@ func (s *server) receive(p *port, f frame) {
 	}
 }
 
+// ask hands a question of the machine itself to the guest at the end of a port; the answer goes no further than the machine.
+func (s *server) ask(tap *port, f frame) {
+	for _, h := range s.hosts {
+		if h.tap == tap.name && !h.dead && h.addr == f.tpa {
+			s.node.sniff(tap, frame{src: h.mac, dst: f.src, op: step.ARPReply, sha: h.mac, tha: f.sha, spa: h.addr, tpa: f.spa})
+		}
+	}
+}
+
 // deliver hands a frame to whom it is for, and reports whether that is somebody here.
 func (s *server) deliver(f frame) bool {
 	known := false
