@@ -9,12 +9,13 @@ import (
 	"peerless/internal/logkey"
 	"peerless/internal/model"
 	"peerless/internal/server"
+	"peerless/internal/step"
 )
 
 func wireServer(c *config.Server, _ *life, log *slog.Logger) (*node, error) {
 	file := config.File{Server: c}
 	kernel, err := rtnl.New(rtnl.Options{
-		Ports: file.Ports(), PollPorts: []model.Port{c.LinkPair.Primary, c.LinkPair.Backup}, CarrierPoll: carrierPoll(&c.Common),
+		Ports: file.Ports(), Selects: step.FDB{Bridge: c.LinkPair.Device, MAC: c.LinkPair.GatewayMAC}, PollPorts: []model.Port{c.LinkPair.Primary, c.LinkPair.Backup}, CarrierPoll: carrierPoll(&c.Common),
 		StatePath: statePath(&c.Common, ".ports"), BeforePath: statePath(&c.Common, ".before"), Logger: log.With(logkey.Driver, "rtnl"),
 	})
 	if err != nil {

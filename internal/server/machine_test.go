@@ -2,6 +2,7 @@ package server
 
 import (
 	"net/netip"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +18,50 @@ func TestServer_Start_AdoptsTheLinkWhoseLeafAnswers(t *testing.T) {
 	s.begin(world(true, true))
 	s.run(600 * time.Millisecond)
 	s.Golden(t, "start")
+}
+
+// A daemon that starts goes on with the link that the kernel sends by, whatever its leaf says; only then it chooses.
+func TestServer_Restart_GoesOnWithTheLinkInUse(t *testing.T) {
+	entry := func(port model.Port) func(*step.Snapshot) {
+		return func(s *step.Snapshot) { s.Entries = []step.FDB{{Bridge: "br0", MAC: gatewayMAC, Port: port}} }
+	}
+	flags := func(floods ...model.Port) func(*step.Snapshot) {
+		return func(s *step.Snapshot) {
+			for _, p := range []model.Port{"eth0", "eth1"} {
+				s.Members = append(s.Members, bridgePort(p, slices.Contains(floods, p)))
+			}
+		}
+	}
+	slave := func(s *step.Snapshot) { s.Bonds = []step.BondActive{{Bond: "br0", Active: "eth1"}} }
+	for _, tt := range []struct {
+		name string
+		tell []func(*step.Snapshot)
+		want model.Role // at once
+	}{
+		{"entry to the backup", []func(*step.Snapshot){entry("eth1")}, model.Backup},
+		{"killed in the middle of a switch: the entry decides", []func(*step.Snapshot){entry("eth1"), flags("eth0", "eth1")}, model.Backup},
+		{"only the backup floods", []func(*step.Snapshot){flags("eth1")}, model.Backup},
+		{"bond on its backup", []func(*step.Snapshot){slave}, model.Backup},
+		{"entry to the primary", []func(*step.Snapshot){entry("eth0")}, model.Primary},
+		{"both flood: nobody has chosen", []func(*step.Snapshot){flags("eth0", "eth1")}, model.RoleUnknown},
+		{"entry to a guest", []func(*step.Snapshot){entry("tap0")}, model.RoleUnknown},
+		{"nothing is known", nil, model.RoleUnknown},
+	} {
+		s := newStory(bridgeConfig())
+		snap := world(true, true, member("tap0", "br0", true))
+		for _, tell := range tt.tell {
+			tell(&snap)
+		}
+		s.begin(snap)
+		if got := s.active(); got != tt.want {
+			t.Errorf("%s: on the %v, want %v", tt.name, got, tt.want)
+		}
+		s.answers["eth0"], s.answers["eth1"] = true, true
+		s.run(2 * time.Second)
+		if tt.want != model.RoleUnknown && (s.active() != tt.want || strings.Count(strings.Join(s.moves, " "), "moved") > 1) {
+			t.Errorf("%s: moved: %v", tt.name, s.moves)
+		}
+	}
 }
 
 func TestServer_StartWithoutDevice_WaitsAndSaysSo(t *testing.T) {

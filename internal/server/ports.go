@@ -26,6 +26,9 @@ func (m *Machine) port(name model.Port) step.PortState {
 }
 
 func (m *Machine) onSnapshot(now model.Instant, e step.Snapshot) {
+	if !m.known {
+		m.pair.Found(m.found(e))
+	}
 	m.known = true
 	m.ports = slices.Clone(e.Ports)
 	slices.SortFunc(m.ports, func(a, b step.PortState) int { return cmp.Compare(a.Port, b.Port) })
@@ -35,6 +38,32 @@ func (m *Machine) onSnapshot(now model.Instant, e step.Snapshot) {
 	// (snapshot-is-the-truth).
 	m.listening = m.listening[:0]
 	m.reconcile(now, true)
+}
+
+// found is the link that the kernel sends by when this life begins.
+func (m *Machine) found(e step.Snapshot) model.Role {
+	var port model.Port
+	for _, b := range e.Members {
+		if b.Flood && port == "" {
+			port = b.Port
+		} else if b.Flood { // as the kernel makes them: nobody has chosen, or there is an entry
+			port = m.cfg.Device
+		}
+	}
+	for _, f := range e.Entries {
+		if f.Bridge == m.cfg.Device && f.MAC == m.cfg.GatewayMAC {
+			port = f.Port
+		}
+	}
+	for _, b := range e.Bonds {
+		if b.Bond == m.cfg.Device {
+			port = b.Active
+		}
+	}
+	if s := m.sideOf(port); s != nil {
+		return s.role
+	}
+	return model.RoleUnknown
 }
 
 func (m *Machine) onPort(now model.Instant, p step.PortState) {

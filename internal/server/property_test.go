@@ -45,8 +45,14 @@ func newFakeKernel(t *rapid.T, cfg Config) *fakeKernel {
 	}
 	// An earlier life may have left anything.
 	k.fdb = rapid.SampledFrom([]model.Port{"", cfg.Primary, cfg.Backup}).Draw(t, "inherited fdb")
+	k.slave = rapid.SampledFrom([]model.Port{"", cfg.Primary, cfg.Backup}).Draw(t, "inherited slave")
+	inherited := map[string]model.Port{kindBridge: k.fdb, kindBond: k.slave}[k.kind()]
+	bothUp := k.ports[cfg.Primary].Up() && k.ports[cfg.Backup].Up()
 	k.step(step.Started{})
 	k.step(k.snapshot("start"))
+	if active := k.m.pair.Active(); inherited != "" && bothUp && (active == model.RoleUnknown || k.m.side(active).port != inherited) {
+		t.Fatalf("uses the %v after a restart, want %s as before", active, inherited)
+	}
 	return k
 }
 
@@ -63,6 +69,12 @@ func (k *fakeKernel) snapshot(reason string) step.Snapshot {
 		if k.ports[p].Present {
 			s.Ports = append(s.Ports, k.ports[p])
 		}
+	}
+	switch {
+	case k.kind() == kindBond && k.slave != "":
+		s.Bonds = []step.BondActive{{Bond: k.cfg.Device, Active: k.slave}}
+	case k.kind() == kindBridge && k.fdb != "":
+		s.Entries = []step.FDB{{Bridge: k.cfg.Device, MAC: k.cfg.GatewayMAC, Port: k.fdb}}
 	}
 	return s
 }

@@ -234,6 +234,9 @@ func (k *kernel) snapshot(reason string) step.Snapshot {
 			Present: true, Resolved: n.resolved, Failed: n.failed, Ours: n.ours})
 	}
 	s.Rules = append(s.Rules, k.rules...)
+	if p := k.node.server; p != nil {
+		p.selected(&s)
+	}
 	return s
 }
 

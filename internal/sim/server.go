@@ -105,6 +105,23 @@ func (s *server) receive(p *port, f frame) {
 	}
 }
 
+// selected is what a snapshot tells of the way out.
+func (s *server) selected(to *step.Snapshot) {
+	if s.kind == "bond" {
+		if s.active != "" {
+			to.Bonds = append(to.Bonds, step.BondActive{Bond: s.device, Active: s.active})
+		}
+		return
+	}
+	mac := s.node.w.cfg.virtualMAC
+	if port, ok := s.node.kernel.fdb[mac]; ok {
+		to.Entries = append(to.Entries, step.FDB{Bridge: s.device, MAC: mac, Port: port})
+	}
+	for _, l := range s.links {
+		to.Members = append(to.Members, l.flags)
+	}
+}
+
 // ask hands a question of the machine itself to the guest at the end of a port; the answer goes no further than the machine.
 func (s *server) ask(tap *port, f frame) {
 	for _, h := range s.hosts {

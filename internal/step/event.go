@@ -25,6 +25,9 @@ type Snapshot struct {
 	Routes    []RouteState    // default routes of the main table by whoever, and every route that bears our mark
 	Neighbors []NeighborState // on every configured port
 	Rules     []Rule          // only those that bear our mark
+	Entries   []FDB           // of the bridge that the driver was told to look into: the static forwarding entry, by whoever,
+	Members   []BridgePort    // and the flags of its configured members
+	Bonds     []BondActive    // configured bonds that have an active slave
 }
 
 // PortChanged tells the new state of a port. A port that vanished comes with Present false.

@@ -3,9 +3,12 @@ package rtnl
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
+
+	"peerless/internal/step"
 )
 
 // census dumps everything that concerns us. Under strict checking the kernel filters routes itself: by our mark in all
@@ -25,8 +28,44 @@ func (d *Driver) census(s scope) (c census, err error) {
 	if c.neighbors, err = dumpAll(d.reads, "neighbours", unix.RTM_GETNEIGH, neighborHeader(unix.AF_INET, 0, 0, 0), decodeNeighbor); err != nil {
 		return c, err
 	}
-	c.rules, err = dumpAll(d.reads, "rules", unix.RTM_GETRULE, make(payload, unix.SizeofRtMsg).inet(), decodeRule)
-	return c, err
+	if c.rules, err = dumpAll(d.reads, "rules", unix.RTM_GETRULE, make(payload, unix.SizeofRtMsg).inet(), decodeRule); err != nil {
+		return c, err
+	}
+	return c, d.lookInto(&c)
+}
+
+// lookInto finds what selects the way out of the bridge that is to be told of. One that is not there has nothing.
+func (d *Driver) lookInto(c *census) error {
+	want := d.opts.Selects
+	i := slices.IndexFunc(c.links, func(l link) bool { return l.name == want.Bridge && l.kind == "bridge" })
+	if i < 0 {
+		return nil
+	}
+	bridge := c.links[i].index
+	entry, found, err := entry{}, false, error(nil)
+	if !want.MAC.IsZero() {
+		entry, found, err = d.readEntry(bridge, want.MAC)
+	}
+	if err != nil {
+		return fmt.Errorf("read forwarding entry of %s: %w", want.Bridge, err)
+	}
+	for _, l := range c.links {
+		if l.master != bridge || !slices.Contains(d.opts.Ports, l.name) {
+			continue
+		}
+		if found && entry.made() && entry.index == l.index {
+			c.entries = append(c.entries, step.FDB{Bridge: want.Bridge, MAC: want.MAC, Port: l.name})
+		}
+		f, err := readBridgeFlags(d.reads, l.name)
+		switch {
+		case errors.Is(err, errNoMember), errors.Is(err, unix.ENODEV): // it has left since
+		case err != nil:
+			return fmt.Errorf("read bridge flags of %s: %w", l.name, err)
+		default:
+			c.members = append(c.members, step.BridgePort{Port: l.name, Flood: f.Unicast || f.Broadcast || f.Multicast, Learning: f.Learning, Isolated: f.Isolated})
+		}
+	}
+	return nil
 }
 
 func (d *Driver) dumpRoutes(s scope) ([]route, error) {

@@ -26,6 +26,7 @@ type link struct {
 	mac       model.MAC
 	master    int
 	kind      string
+	active    int // of a bond: its active slave; 0: none
 }
 
 // down reports whether the device is closed, by whichever means.
@@ -116,14 +117,26 @@ func decodeLink(b []byte) (link, bool) {
 		case unix.IFLA_PROTO_DOWN:
 			l.protoDown = number(data) != 0
 		case unix.IFLA_LINKINFO:
-			for kind, data := range attributes(data) {
-				if kind == unix.IFLA_INFO_KIND {
-					l.kind = text(data)
+			l.kind, l.active = decodeLinkInfo(data)
+		}
+	}
+	return l, l.index > 0 && l.name != ""
+}
+
+func decodeLinkInfo(b []byte) (kind string, active int) {
+	for k, data := range attributes(b) {
+		switch k {
+		case unix.IFLA_INFO_KIND:
+			kind = text(data)
+		case unix.IFLA_INFO_DATA:
+			for k, data := range attributes(data) {
+				if kind == "bond" && k == unix.IFLA_BOND_ACTIVE_SLAVE { // the number means something else for other kinds
+					active = int(number(data))
 				}
 			}
 		}
 	}
-	return l, l.index > 0 && l.name != ""
+	return kind, active
 }
 
 func decodeAddress(b []byte) (address, bool) {

@@ -118,6 +118,33 @@ func TestDecode(t *testing.T) {
 	}
 }
 
+// This machine's kernel may have no bond: what one says of itself.
+func TestDecodeLink_Bond_TellsItsActiveSlave(t *testing.T) {
+	info := func(kind string) []byte {
+		var data payload
+		data.u32(unix.IFLA_BOND_ACTIVE_SLAVE, 3)
+		var info payload
+		info.text(unix.IFLA_INFO_KIND, kind)
+		info.attr(unix.IFLA_INFO_DATA, data)
+		p := linkHeader(unix.AF_UNSPEC, 7, 0, 0)
+		p.text(unix.IFLA_IFNAME, "bond0")
+		p.attr(unix.IFLA_LINKINFO, info)
+		return p
+	}
+	if l, ok := decodeLink(info("bond")); !ok || l.active != 3 {
+		t.Errorf("%+v, %t", l, ok)
+	}
+	if l, ok := decodeLink(info("vlan")); !ok || l.active != 0 {
+		t.Errorf("%+v, %t: no bond", l, ok)
+	}
+	m := aMirror()
+	m.scope = newScope(Options{Ports: []model.Port{"bond0"}})
+	s := m.reset(census{links: []link{{index: 7, name: "bond0", kind: "bond", active: 3}, {index: 3, name: "eth1", master: 7}, {index: 9, name: "bond1", kind: "bond", active: 3}}}, "start")
+	if want := (step.BondActive{Bond: "bond0", Active: "eth1"}); len(s.Bonds) != 1 || s.Bonds[0] != want {
+		t.Errorf("bonds %v, want %v", s.Bonds, want)
+	}
+}
+
 func TestEncode_BondActive(t *testing.T) {
 	p := encodeBondActive(7, 3)
 	if p.msg.Header.Type != unix.RTM_NEWLINK || number(p.msg.Data[4:8]) != 7 {

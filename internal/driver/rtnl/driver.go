@@ -34,6 +34,7 @@ type Options struct {
 	CarrierPoll   time.Duration  // 0: 5 ms; negative: never
 	WatchPrefixes []netip.Prefix // routes of the main table inside these are reported whoever owns them
 	WatchTables   []uint32       // routes of these tables are reported whoever owns them
+	Selects       step.FDB       // snapshots tell this bridge's forwarding entry for the MAC, and the flags of its configured members
 	StatePath     string         // remembers the ports that we closed; put it on tmpfs. Empty: memory only
 	BeforePath    string         // remembers the values that we changed, for Uninstall. Empty: nowhere
 	Logger        *slog.Logger   // nil: slog.Default

@@ -94,6 +94,8 @@ type census struct {
 	routes    []route
 	neighbors []neighbor
 	rules     []rule
+	entries   []step.FDB
+	members   []step.BridgePort
 }
 
 // reset forgets everything, takes the dump for the truth and gives it as the machine is to see it, in a fixed order.
@@ -120,11 +122,16 @@ func (m *mirror) reset(c census, reason string) step.Snapshot {
 	for _, n := range c.neighbors {
 		m.onNeighbor(n, true, false)
 	}
-	return m.snapshot(c.rules, reason)
+	return m.snapshot(c, reason)
 }
 
-func (m *mirror) snapshot(rules []rule, reason string) step.Snapshot {
-	s := step.Snapshot{Reason: reason}
+func (m *mirror) snapshot(c census, reason string) step.Snapshot {
+	s := step.Snapshot{Reason: reason, Entries: c.entries, Members: c.members}
+	for _, l := range c.links {
+		if slave, ok := m.links.at(l.active); ok && m.scope.ports[l.name] {
+			s.Bonds = append(s.Bonds, step.BondActive{Bond: l.name, Active: slave.name})
+		}
+	}
 	for _, p := range m.ports {
 		s.Ports = append(s.Ports, p)
 	}
@@ -137,7 +144,7 @@ func (m *mirror) snapshot(rules []rule, reason string) step.Snapshot {
 	for _, n := range m.neighbors {
 		s.Neighbors = append(s.Neighbors, n)
 	}
-	for _, r := range rules {
+	for _, r := range c.rules {
 		if r.protocol == mark {
 			s.Rules = append(s.Rules, step.Rule{Priority: r.priority, IIF: r.iif, To: r.to, Table: r.table,
 				SuppressPrefixLen: r.suppress, Blackhole: r.blackhole})

@@ -146,7 +146,7 @@ func TestApply_Rule_OnceEach(t *testing.T) {
 			t.Fatal(err)
 		}
 		m := &mirror{links: newLinkTable(nil)}
-		return m.snapshot(c.rules, "").Rules
+		return m.snapshot(census{rules: c.rules}, "").Rules
 	}
 	for _, r := range rules {
 		apply(t, d, r)

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -59,6 +60,34 @@ func TestRun_Start_TellsTheWholeState(t *testing.T) {
 	}
 	if have.Ports[1].MAC != macOne || have.Ports[1].Index != k.index("s0") {
 		t.Errorf("port is %+v", have.Ports[1])
+	}
+}
+
+func TestRun_Start_TellsWhatSelectsTheWayOutOfABridge(t *testing.T) {
+	k := newKernel(t)
+	k.newLink("tbr", "bridge", 0, nil, nil)
+	k.up("tbr")
+	for _, p := range []model.Port{"t0", "t1", "t2"} {
+		k.veth(p, p+"-p")
+		k.master(p, "tbr")
+	}
+	options := Options{Ports: []model.Port{"tbr", "t0", "t1"}, Selects: step.FDB{Bridge: "tbr", MAC: macOne}}
+	_, s := watch(t, newDriver(t, options))
+	if len(s.Entries) != 0 || len(s.Members) != 2 || !s.Members[0].Flood || !s.Members[1].Flood {
+		t.Errorf("before anybody chose: entries %v, members %v", s.Entries, s.Members)
+	}
+	d := newDriver(t, options)
+	apply(t, d, step.FDB{Bridge: "tbr", MAC: macOne, Port: "t1"}, step.BridgePort{Port: "t0", Isolated: true}, step.BridgePort{Port: "t1", Flood: true, Isolated: true})
+	_, s = watch(t, d)
+	if want := []step.FDB{{Bridge: "tbr", MAC: macOne, Port: "t1"}}; !slices.Equal(s.Entries, want) {
+		t.Errorf("entries %v, want %v", s.Entries, want)
+	}
+	if want := []step.BridgePort{{Port: "t0", Isolated: true}, {Port: "t1", Flood: true, Isolated: true}}; !slices.Equal(s.Members, want) {
+		t.Errorf("members %v, want %v", s.Members, want)
+	}
+	options.Selects.Bridge = "t2" // no bridge
+	if _, s = watch(t, newDriver(t, options)); len(s.Entries)+len(s.Members) != 0 {
+		t.Errorf("entries %v, members %v of what is no bridge", s.Entries, s.Members)
 	}
 }
 

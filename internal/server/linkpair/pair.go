@@ -102,6 +102,7 @@ type Pair struct {
 	policy Policy
 
 	active   model.Role    // the link in use; unknown until the first choice
+	found    model.Role    // before the first choice: the link that the kernel sends by; unknown if that is not known
 	to       model.Role    // the link that a make before break in progress goes to; unknown when there is none
 	settled  time.Duration // when that may switch
 	dark     bool          // both links are down and it was said
@@ -128,6 +129,9 @@ const (
 func New(p Policy) *Pair {
 	return &Pair{policy: p, stable: liveness.Hold{For: p.Stable}, why: "not chosen yet"}
 }
+
+// Found tells the pair, before its first choice, by which link the kernel sends already: an earlier life chose it, and for a reason.
+func (p *Pair) Found(r model.Role) { p.found = r }
 
 // Active is the link in use, unknown before the first choice. It may be down when both are.
 func (p *Pair) Active() model.Role { return p.active }
@@ -192,8 +196,9 @@ func (p *Pair) decide(now time.Duration, s Sight) Decision {
 	return p.steady(now, s)
 }
 
-// choosing is the start. What the data plane did before is not known, and may be right: with both links up nothing is
-// touched until a leaf answers, and then the choice is made like any other move, new link first (adopt-not-flush).
+// choosing is the start. The link that the kernel sends by already is kept (adopt-not-flush). Where none can be told, what the data plane
+// did before may be right all the same: with both links up nothing is touched until a leaf answers, and then the choice is made like any
+// other move, new link first.
 func (p *Pair) choosing(now time.Duration, s Sight) Decision {
 	switch {
 	case !s.Primary.Up && !s.Backup.Up:
@@ -203,6 +208,8 @@ func (p *Pair) choosing(now time.Duration, s Sight) Decision {
 		return p.take(model.Primary, "the only link that is up")
 	case !s.Primary.Up:
 		return p.take(model.Backup, "the only link that is up")
+	case p.found != model.RoleUnknown:
+		return p.take(p.found, "traffic leaves by the "+p.found.String()+" already")
 	}
 	if !p.asking {
 		p.asking, p.deadline = true, now+p.policy.Grace

@@ -32,6 +32,8 @@ type situation struct {
 
 var situations = []situation{
 	{"start", func(*Pair) {}},
+	{"start, found primary", func(p *Pair) { p.Found(model.Primary) }},
+	{"start, found backup", func(p *Pair) { p.Found(model.Backup) }},
 	{"start, asking", func(p *Pair) { p.asking, p.deadline = true, t0+grace }},
 	{"start, dark", func(p *Pair) { p.dark = true }},
 	{"start, to primary", func(p *Pair) { p.to, p.settled, p.why = model.Primary, t0+settle, "as prepared" }},
@@ -366,6 +368,28 @@ func TestPair_Stories(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// A pair that finds the backup in use returns as it always does: after the primary was ready for long.
+func TestPair_StartsOnTheLinkInUse(t *testing.T) {
+	up, ready := Link{Up: true}, Link{Up: true, Ready: true, Fresh: true}
+	p, now := newPair(false), t0
+	p.Found(model.Backup)
+	for i, b := range []struct {
+		after           time.Duration
+		primary, backup Link
+		want            Verb
+	}{{0, up, up, Take}, {1, ready, up, Stay}, {stable - 1, ready, ready, Stay}, {1, ready, ready, Prepare}, {settle, ready, ready, Switch}, {1, Link{}, up, Take}} {
+		now += b.after
+		if d := p.Decide(now, Sight{Primary: b.primary, Backup: b.backup}); d.Verb != b.want {
+			t.Fatalf("beat %d: %v (%s), want %v", i, d.Verb, d.Why, b.want)
+		}
+	}
+	p = newPair(false)
+	p.Found(model.Backup)
+	if d := p.Decide(t0, Sight{Primary: up}); d.Verb != Take || d.To != model.Primary {
+		t.Fatalf("%v to %v: the link found is down", d.Verb, d.To)
 	}
 }
 
