@@ -1,0 +1,106 @@
+package sim
+
+import (
+	"peerless/internal/engine"
+	"peerless/internal/step"
+)
+
+// turn judges the order of one turn's actions: closings go before every withdrawal and deletion.
+func (j *judge) turn(d *daemon, actions []engine.Action) {
+	switch d.node.role {
+	case gatewayRole:
+		j.decisions(d, actions)
+		return
+	case serverRole:
+		return
+	case leafRole:
+	}
+	cleaned := ""
+	for _, urgent := range [...]bool{true, false} {
+		for _, a := range actions {
+			if a.Urgent != urgent {
+				continue
+			}
+			if n, ok := a.Emit.(step.Note); ok {
+				j.note(d, n)
+				continue
+			}
+			g, gate := a.Want.Object.(step.Gate)
+			if gate && !a.Want.Absent && d.memory.gates[g.Port] != a.Gen {
+				d.memory.gates[g.Port] = a.Gen // a retry is the same decision
+				j.gate(d.node, g, a.Want)
+			}
+			if a.Emit == nil {
+				j.withdrawals(d, a.Want)
+			}
+			if nb, ok := a.Want.Object.(step.Neighbor); ok && !a.Want.Absent && d.memory.asked[nb.Addr] < a.Gen {
+				d.memory.asked[nb.Addr], d.memory.arrived[nb.Addr] = a.Gen, j.w.now
+			}
+			switch {
+			case a.Emit != nil:
+			case gate && g.Closed && !a.Want.Absent && cleaned != "":
+				j.w.fail("close-first", "%s: %s comes after %s", d.node.name, a.Want.Object, cleaned)
+			case a.Want.Absent && !gate:
+				cleaned = a.Want.Object.String()
+				if adv, ok := a.Want.Object.(step.Advertisement); ok {
+					delete(d.memory.said, adv.Prefix) // though it may come again before the speaker has carried it out
+				}
+			}
+		}
+	}
+}
+
+func (j *judge) note(d *daemon, n step.Note) {
+	switch n.What {
+	case "linkage-open":
+		d.memory.served = true
+	case "port-closed":
+		if p := d.node.kernel.port(n.Port); p != nil && p.open() {
+			j.w.fail("closing-is-verified", "%s takes %s for closed, and it is open", d.node.name, n.Port)
+		}
+	}
+}
+
+// before judges a want that is about to be applied.
+func (j *judge) before(n *node, w step.Want) {
+	if n.role == leafRole {
+		j.beforeLeaf(n, w)
+	}
+}
+
+func (j *judge) beforeLeaf(n *node, w step.Want) {
+	switch o := w.Object.(type) {
+	case step.Route:
+		if !w.Absent {
+			j.leafRoute(n, o)
+		}
+	case step.Advertisement:
+		j.advertisement(n, o, w.Absent)
+	}
+}
+
+// after notes outcomes. In calm worlds what is lost for the time of one system call counts.
+func (j *judge) after(n *node, w step.Want, err error) {
+	if j.calm != nil && n.role == gatewayRole {
+		j.calm.look()
+	}
+	r, ok := w.Object.(step.Route)
+	if !ok || err != nil {
+		return
+	}
+	switch n.role {
+	case leafRole:
+		if r.Prefix.Bits() == 0 {
+			n.daemon.memory.applied[step.Key{Kind: step.KindRoute}] = !w.Absent
+		} else if w.Absent {
+			delete(n.daemon.memory.routed, r.Prefix.Addr())
+		} else {
+			n.daemon.memory.routed[r.Prefix.Addr()] = r.NextHop.Dev
+		}
+	case gatewayRole:
+		if w.Absent {
+			j.lastPath(n, r)
+		}
+	case serverRole:
+	}
+}
