@@ -85,6 +85,22 @@ func TestServer_AnswerToAnother_DoesNotCount(t *testing.T) {
 	}
 }
 
+// A leaf that is drained answers those who need the gateway's address to send, our own stack among them, but not the question whether it is
+// open. Seed 68 of the simulator: a server went to and fro while its leaf was drained.
+func TestServer_AnswerToOurStack_DoesNotCount(t *testing.T) {
+	s := started(t)
+	s.answers["eth0"] = false
+	for range 100 {
+		stack := answer("eth0")
+		stack.TargetIP = netip.MustParseAddr("10.10.10.2")
+		s.do(stack)
+		s.run(50 * ms)
+	}
+	if s.active() != model.Backup || slices.ContainsFunc(s.moves, func(m string) bool { return strings.HasPrefix(m, "fail-back") }) {
+		t.Fatalf("fooled by an answer to its own stack: %v", s.moves)
+	}
+}
+
 // A pause of our own is no silence of the leaf.
 func TestServer_OwnPause_MovesNothing(t *testing.T) {
 	s := startedWith(t, throughConfig())

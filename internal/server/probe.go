@@ -107,9 +107,10 @@ func (m *Machine) askAt(s *side, at time.Duration) {
 
 // onAnswer takes the gateway's answer as the leaf's word that it forwards. An answer with another hardware address is
 // somebody else's: frames to the gateway's would not arrive there. Nor does an answer to another host count: that one may be reached
-// by a way that we are not (an answer must prove what was asked).
+// by a way that we are not (an answer must prove what was asked). Nor does one to our own stack, which asks with its address to send:
+// a leaf that is drained, or has no gateway, answers that by every link, and only our question, without an address, not.
 func (m *Machine) onAnswer(now model.Instant, s *side, e step.ARPSeen) {
-	mine := e.Op == step.ARPReply && e.SenderIP == m.cfg.Gateway && e.TargetMAC == m.device.mac
+	mine := e.Op == step.ARPReply && e.SenderIP == m.cfg.Gateway && e.TargetMAC == m.device.mac && e.TargetIP.IsUnspecified()
 	if !mine || !s.up || !m.cfg.GatewayMAC.IsZero() && e.SenderMAC != m.cfg.GatewayMAC {
 		return
 	}
