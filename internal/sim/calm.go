@@ -92,7 +92,8 @@ func (w *World) settle() bool {
 
 // calmDays tries single faults, one after the other.
 func (w *World) calmDays(r *rand.Rand) {
-	days := []func(*rand.Rand){w.standbyFails, w.activeFails, w.daemonDies, w.sessionBreaks, w.daemonPauses, w.messagesLost, w.hostDies, w.uplinkFails, w.leafBoots}
+	days := []func(*rand.Rand){w.standbyFails, w.activeFails, w.daemonDies, w.sessionBreaks, w.daemonPauses, w.messagesLost, w.hostDies, w.uplinkFails, w.leafBoots,
+		w.leafDrained, w.linkFlaps, w.gatewayGone}
 	for range 3 {
 		if w.failure != nil || !w.settle() {
 			return
@@ -258,6 +259,9 @@ func (w *World) uplinkFails(r *rand.Rand) {
 		}
 		x.lossless = x.lossless && len(w.gateways) == 1
 	}
+	c.watched = slices.DeleteFunc(c.watched, func(x *watch) bool {
+		return slices.ContainsFunc(x.host.at.server.links, func(p *port) bool { return p.peer().node == l && x.host.at.server.lured(l) })
+	})
 	w.injected++
 	w.say("DAY the uplinks of %s fail and return", l.name)
 	for _, p := range ups {

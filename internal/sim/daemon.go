@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"peerless/internal/engine"
+	"peerless/internal/leaf"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -16,6 +17,7 @@ const (
 	fromPackets
 	fromSpeaker
 	fromDetector
+	fromOperator
 	sources
 )
 
@@ -77,6 +79,9 @@ func (d *daemon) start() {
 	d.backlog, d.latest, d.wakeSet = nil, [sources]time.Duration{}, false
 	d.bulk, d.up = newLane(d, d.node.kernelSink), newLane(d, d.node.speakerSink)
 	d.memory = newMemory()
+	_, d.memory.drained = d.node.kernel.memos[leaf.DrainMemo]
+	d.memory.drainedAt = w.now
+	d.memory.forced = d.node.kernel.memos[leaf.DrainMemo] == leaf.DrainForced
 	for _, p := range d.node.kernel.ports {
 		p.toldOnce = false
 	}

@@ -45,18 +45,19 @@ const (
 	moveGuest
 	killHost
 	hostileFrames
+	drainLeaf
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{"link cut", "link drops silently", "link loses", "link flaps", "carrier events late", "daemon killed",
 	"daemon killed in the middle of a turn", "daemon frozen", "power lost", "netlink overflow", "effects fail", "clock jumps", "session reset",
 	"gateway says goodbye", "session slow", "operator closes a port", "operator opens a port", "somebody meddles with the kernel",
-	"feed cut", "guest moves", "host dies", "hostile frames"}
+	"feed cut", "guest moves", "host dies", "hostile frames", "drain ordered"}
 
 // weights say how often each is drawn.
 var faultWeights = [faultKinds]int{cutLink: 14, dropLink: 8, loseLink: 3, flapLink: 4, lateLink: 2, killDaemon: 8, killInTurn: 8, freezeDaemon: 4,
 	powerNode: 4, overflowDaemon: 6, failEffects: 8, jumpClock: 4, resetSession: 6, ceaseGateway: 2, slowSession: 2, closePort: 4, openPort: 2,
-	meddle: 4, cutFeed: 2, moveGuest: 3, killHost: 3, hostileFrames: 3}
+	meddle: 4, cutFeed: 2, moveGuest: 3, killHost: 3, hostileFrames: 3, drainLeaf: 5}
 
 // drawFaults gives the faults of the safety phase. Each world has a mix of its own: some kinds are left out.
 func drawFaults(r *rand.Rand, length time.Duration, count int) []fault {
@@ -119,6 +120,8 @@ func (w *World) strike(f fault) {
 		w.strikePort(f)
 	case moveGuest, killHost, hostileFrames:
 		w.strikeHost(f)
+	case drainLeaf:
+		w.strikeOrder(f, w.leaves[f.target%len(w.leaves)])
 	case faultKinds:
 	}
 }
@@ -326,6 +329,13 @@ func (n *node) meddle(p *port, amount int) {
 		n.post(fromKernel, step.RouteChanged{RouteState: gone})
 		return
 	}
+}
+
+// strikeOrder is an operator who plans his work, or plans it badly: by force, or taken back at once.
+func (w *World) strikeOrder(f fault, l *node) {
+	w.say("FAULT %s: %s", l.name, f)
+	l.order(step.OrderDrain, f.way == 2)
+	w.after(f.lasts, func() { l.order(step.OrderUndrain, false) })
 }
 
 func (w *World) strikeHost(f fault) {

@@ -55,6 +55,9 @@ func (w *World) heal(b broken) {
 			n.daemon.thaw()
 			n.daemon.start()
 		}
+		if n.role == leafRole {
+			n.insist()
+		}
 		for _, p := range n.kernel.ports {
 			if p.link != nil && !p.open() && !n.kernel.ours[p.name] {
 				n.operate(p, true)
@@ -87,7 +90,7 @@ func (b broken) String() string {
 // bound is how long healing may take: the longest time that any law grants, and the pauses of effects that failed before.
 func (w *World) bound() time.Duration {
 	lf := w.leaves[0].leaf
-	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + 20*time.Second
+	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + lf.Damping.Max + lf.DrainMax + 20*time.Second
 }
 
 // await lets time pass until everything flows and stays so; false if that takes longer than the bound.
@@ -134,12 +137,19 @@ func (w *World) homes(n *node) []*node {
 		return nil
 	}
 	for _, p := range n.server.links {
-		if lf := p.peer().node; p.link.works() && w.canForward(lf) {
+		lf := p.peer().node
+		switch {
+		case p.link.works() && w.canForward(lf):
 			out = append(out, lf)
+		case p.link.up && n.server.lured(lf) && p == n.server.links[0]:
+			return nil
 		}
 	}
 	return out
 }
+
+// lured reports whether a server that goes by the carrier alone may be drawn to a leaf that opens without a gateway: what local-only costs.
+func (s *server) lured(l *node) bool { return !s.managed() && l.leaf.LocalOnly > 0 }
 
 // joins reports whether a gateway can reach a leaf, itself or by the other gateway.
 func (w *World) joins(g, l *node) bool {

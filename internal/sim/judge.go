@@ -52,6 +52,14 @@ type memory struct {
 	decided   map[step.Key]uint64          // the newest decision on a route that was judged
 	suspect   map[step.Key]bool            // routes whose deletion was decided though a claim stands behind them
 	served    bool                         // the group was open in this life
+	drained   bool                         // it takes itself for ordered to drain
+	forced    bool
+	drainedAt time.Duration
+	losses    map[model.Port]int           // how often it was told that a link was lost
+	damped    map[model.Port]time.Duration // when it last held a port closed for that
+	cut       bool                         // the group closed in this life, the last time at
+	cutAt     time.Duration
+	alone     bool // it is open without a gateway
 	frozeAt   time.Duration
 }
 
@@ -73,7 +81,7 @@ type said struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]time.Duration{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]said{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}}
 }
 
 // touch has a prefix walked after this step.

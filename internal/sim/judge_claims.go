@@ -105,6 +105,9 @@ func (j *judge) lastPath(g *node, r step.Route) {
 	j.w.fail("soft-never-closes", "%s deletes its last route to %s, and the leaf behind %s claims it still", g.name, r.Prefix.Addr(), r.NextHop.Dev)
 }
 
+// serves reports whether hosts behind an attachment are reached: while they leave a leaf that is drained they are.
+func serves(a claim.Attachment) bool { return a.State == claim.Up || a.Reason == claim.ReasonDrain }
+
 // ways counts the routes of a host in all tables.
 func (k *kernel) ways(a netip.Addr) (n int) {
 	for _, t := range k.tables {
@@ -141,7 +144,7 @@ func (j *judge) stands(d *daemon, r step.Route) bool {
 		attached, _ := claim.Prefix(j.w.cfg.attach, c.Attachment)
 		k, ok := d.memory.rib[ribKey{e.addr, attached}]
 		a, parsed := claim.ParseAttachment(as, k.path.Large)
-		return ok && parsed && a.State == claim.Up
+		return ok && parsed && serves(a)
 	}
 	return false
 }

@@ -15,6 +15,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 		return
 	case leafRole:
 	}
+	j.decided(d, actions)
 	cleaned := ""
 	for _, urgent := range [...]bool{true, false} {
 		for _, a := range actions {
@@ -38,7 +39,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			}
 			switch {
 			case a.Emit != nil:
-			case gate && g.Closed && !a.Want.Absent && cleaned != "":
+			case gate && g.Closed && !a.Want.Absent && cleaned != "" && !d.memory.drained:
 				j.w.fail("close-first", "%s: %s comes after %s", d.node.name, a.Want.Object, cleaned)
 			case a.Want.Absent && !gate:
 				cleaned = a.Want.Object.String()
@@ -50,10 +51,24 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 	}
 }
 
+// decided notes what a turn is about before its deeds, of which the urgent ones come first: a drain, a group that opens alone.
+func (j *judge) decided(d *daemon, actions []engine.Action) {
+	for _, a := range actions {
+		if n, ok := a.Emit.(step.Note); ok && n.What == "local-only" {
+			j.alone(d)
+		}
+		if a.Emit == nil {
+			j.orders(d, a.Want)
+		}
+	}
+}
+
 func (j *judge) note(d *daemon, n step.Note) {
 	switch n.What {
 	case "linkage-open":
-		d.memory.served = true
+		d.memory.served, d.memory.alone = true, false
+	case "linkage-closed":
+		d.memory.cut, d.memory.cutAt = true, j.w.now
 	case "port-closed":
 		if p := d.node.kernel.port(n.Port); p != nil && p.open() {
 			j.w.fail("closing-is-verified", "%s takes %s for closed, and it is open", d.node.name, n.Port)

@@ -41,6 +41,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		if !ev.Up() {
 			m.resolved[ev.Port] = false
 			m.portDown[ev.Port] = now
+			m.losses[ev.Port]++
 		}
 	case step.Snapshot:
 		for _, u := range d.node.leaf.Uplinks {

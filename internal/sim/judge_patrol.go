@@ -30,6 +30,11 @@ func (j *judge) patrol() {
 			j.patrolClaims(g, now)
 		}
 	}
+	for _, l := range w.leaves {
+		if l.steady() {
+			j.patrolDamped(l, now)
+		}
+	}
 	for _, s := range w.servers {
 		if s.steady() && s.server.managed() {
 			j.patrolPair(s, now)
@@ -120,7 +125,7 @@ func (j *judge) usable(g *node, e *peering, addr netip.Addr) (claim.Host, bool) 
 	}
 	attached, _ := claim.Prefix(j.w.cfg.attach, c.Attachment)
 	a, parsed := claim.ParseAttachment(as, m.rib[ribKey{e.addr, attached}].path.Large)
-	return c, parsed && a.State == claim.Up
+	return c, parsed && serves(a)
 }
 
 // patrolPair: a server uses a link that is up if there is one, and its bridge ports are set as they ought to be.

@@ -24,12 +24,26 @@ func (j *judge) gate(n *node, o step.Gate, w step.Want) {
 	case o.Closed && held: // somebody opened what was held closed: no new decision
 	case o.Closed:
 		j.closing(n, o, w)
+	case n.daemon.memory.drained:
+		j.w.fail("drain-loses-nothing", "%s opens %s while it is drained", n.name, o.Port)
+	case n.daemon.memory.alone:
 	case !j.toldForwarding(n):
 		j.w.fail("open-only-when-forwarding", "%s opens %s without uplink, default route or gateway", n.name, o.Port)
 	}
 }
 
 func (j *judge) closing(n *node, o step.Gate, w step.Want) {
+	switch {
+	case strings.HasPrefix(w.Why, "drain") && !strings.Contains(w.Why, "cut short"):
+		j.drainCloses(n, o, w.Why)
+	case strings.HasPrefix(w.Why, "damping"):
+		j.dampingCloses(n, o, w.Why)
+	default:
+		j.linkageCloses(n, o, w)
+	}
+}
+
+func (j *judge) linkageCloses(n *node, o step.Gate, w step.Want) {
 	if !strings.Contains(w.Why, "uplink") {
 		j.w.fail("closed-for-a-reason", "%s closes %s and names no uplink: %q", n.name, o.Port, w.Why)
 	}

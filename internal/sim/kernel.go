@@ -21,6 +21,7 @@ type kernel struct {
 	sysctl map[string]string
 	fdb    map[model.MAC]model.Port
 	ours   map[model.Port]bool // state file: ports that our daemon closed
+	memos  map[string]string   // what it wrote down for its next life
 }
 
 type table struct {
@@ -49,7 +50,7 @@ type neigh struct {
 }
 
 func newKernel(n *node) *kernel {
-	k := &kernel{node: n, ours: map[model.Port]bool{}}
+	k := &kernel{node: n, ours: map[model.Port]bool{}, memos: map[string]string{}}
 	k.wipe()
 	return k
 }
@@ -59,6 +60,7 @@ func (k *kernel) wipe() {
 	k.tables, k.rules = map[uint32]*table{}, nil
 	k.neigh, k.sysctl, k.fdb = map[neighKey]*neigh{}, map[string]string{}, map[model.MAC]model.Port{}
 	clear(k.ours)
+	clear(k.memos)
 }
 
 func (k *kernel) port(name model.Port) *port {

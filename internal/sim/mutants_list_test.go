@@ -2,6 +2,8 @@ package sim
 
 // alsoEdits are the second places of mutants that need one: each law's other file, text and replacement.
 var alsoEdits = map[string][3]string{
+	"a flapping port is held though it is the only way": {"leaf/damping.go", "case held && n > 0 && all && m.hearsFeed():", "case held && (n >= 0 || all) && m.hearsFeed():"},
+	"a drain takes somebody's last link":                {"leaf/drain.go", "len(doomed) > 0 && !force", "len(doomed) > 64 && !force"},
 	"opens what the operator closed": {"leaf/linkage.go",
 		"		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {", "		if d.gate.State == linkage.Free || d.gate.State == linkage.Freeing {"},
 }
@@ -60,6 +62,21 @@ var mutants = []mutant{
 		"operator-closed-stays", 150},
 	{"forgets that a port is its own", "leaf/linkage/gate.go",
 		"	case s.Ours:\n		return SeenOurs\n", "", "opens-in-the-end reach-after-heal operator-closed-stays", 60},
+
+	// Orders, flapping ports, a leaf without a gateway.
+	{"a drain takes somebody's last link", "leaf/linkage/drain.go", "return Dies, over && d.Force", "return Dies, over", "drain-loses-nothing", 200},
+	{"a drain closes before the hosts have left", "leaf/linkage/drain.go", "return Moves, false", "return Moves, d.State == Leaving", "drain-loses-nothing install-before-advertise", 60},
+	{"a drained leaf goes on answering", "leaf/setup.go", "value, why = \"8\", \"drain:", "value, why = \"1\", \"drain:", "drain-loses-nothing", 200},
+	{"a drain is forgotten by a crash", "leaf/drain.go", "	if m.cfg.Drained == nil {", "	if m.cfg.Drained == nil || m.drain.Max > 0 {", "drain-loses-nothing", 100},
+	{"after a drain nothing opens", "leaf/drain.go", "		m.reopen(now, g, cause, \"the leaf is not drained any more\")\n", "		_ = g\n", "opens-in-the-end", 60},
+	{"a server takes any answer for the one to its question", "server/probe.go", " && e.TargetIP.IsUnspecified()", "", "drain-loses-nothing one-move", 400},
+	{"a flapping port is held though it is the only way", "leaf/damping.go", "n, all := m.allElsewhere(d); n == 0 || !all {", "n, all := m.allElsewhere(d); n < 0 && !all {", "damping-delays-only-returns", 100},
+	{"damping has no end", "liveness/damper.go", "	if now >= until {", "	if now < 0 {", "damping-delays-only-returns opens-in-the-end", 200},
+	{"a port may flap as it likes", "leaf/damping.go", "	if !held || d.group == nil ||", "	if !held || d.group != nil ||", "damping-delays-only-returns", 300},
+	{"a leaf opens alone at once", "leaf/local.go", "At: now.Mono + m.cfg.LocalOnly})", "At: now.Mono})", "alone-serves-its-own", 60},
+	{"a leaf never opens alone", "leaf/local.go", "	case lost && !g.watched:", "	case lost && g.watched:", "alone-serves-its-own", 200},
+	{"a leaf that is alone says that it is open", "leaf/setup.go", "value, why = \"8\", \"no gateway:", "value, why = \"1\", \"no gateway:", "one-move reach-after-heal", 300},
+	{"a leaf stays alone when the gateway is back", "leaf/linkage.go", "if g.Step(linkage.Due) == linkage.EndLocal {", "if g.State != linkage.Local && g.Step(linkage.Due) == linkage.EndLocal {", "reach-after-heal opens-in-the-end repair-before-failure", 60},
 
 	// Claims.
 	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},

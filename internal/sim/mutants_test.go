@@ -80,14 +80,18 @@ func (m mutant) damage(root string) (map[string]string, error) {
 	}
 	out := map[string]string{}
 	for _, e := range edits {
-		text, err := os.ReadFile(filepath.Join(root, "internal", e[0]))
-		if err != nil {
-			return nil, fmt.Errorf("mutant %q: %w", m.law, err)
+		text, again := out[e[0]]
+		if !again {
+			b, err := os.ReadFile(filepath.Join(root, "internal", e[0]))
+			if err != nil {
+				return nil, fmt.Errorf("mutant %q: %w", m.law, err)
+			}
+			text = string(b)
 		}
-		if n := strings.Count(string(text), e[1]); n != 1 {
+		if n := strings.Count(text, e[1]); n != 1 {
 			return nil, fmt.Errorf("mutant %q: its text occurs %d times in %s, want once: look for it anew", m.law, n, e[0])
 		}
-		out[e[0]] = strings.Replace(string(text), e[1], e[2], 1)
+		out[e[0]] = strings.Replace(text, e[1], e[2], 1)
 	}
 	return out, nil
 }

@@ -193,7 +193,7 @@ func (n *node) kernelARP(p *port, f frame) {
 	if e := n.kernel.neigh[key]; e != nil && !e.ours && f.spa.IsValid() && !f.spa.IsUnspecified() {
 		n.confirmed(key, e, f.sha)
 	}
-	if f.op != step.ARPRequest || !n.holds(p, f.tpa) {
+	if f.op != step.ARPRequest || !n.holds(p, f.tpa) || n.kernel.sysctl["net/ipv4/conf/"+string(p.name)+"/arp_ignore"] == "8" {
 		return
 	}
 	if f.spa.IsValid() && !f.spa.IsUnspecified() && n.kernel.neigh[key] == nil {

@@ -35,6 +35,7 @@ const (
 	streamFaults
 	streamRun
 	streamHeal
+	streamHabits
 )
 
 func stream(seed uint64, n uint64) *rand.Rand { return rand.New(rand.NewPCG(seed, n)) }
@@ -47,7 +48,7 @@ func newWorld(seed uint64) *World {
 	w.judge = newJudge(w)
 	w.cfg.feedCut, w.cfg.tellNeigh = chance(r, 25), chance(r, 50)
 	w.feedOff = w.cfg.feedCut
-	w.build(s, p)
+	w.build(s, p, drawHabits(stream(seed, streamHabits)))
 	for _, n := range w.nodes { // no two clocks agree, and some are wrong
 		n.monoBase += between(r, 0, 5000*time.Second)
 		n.wallBase += r.Int64N(4000) - 2000

@@ -127,7 +127,7 @@ func hostMAC(a netip.Addr) model.MAC {
 	return model.MAC{2, 0, b[0], b[1], b[2], b[3]}
 }
 
-func (w *World) build(s shape, p pace) {
+func (w *World) build(s shape, p pace, h habits) {
 	w.cfg.subnet = netip.MustParsePrefix("10.10.8.0/21")
 	w.cfg.gatewayIP = netip.MustParseAddr("10.10.10.254")
 	w.cfg.virtualMAC = model.MAC{2, 0, 0x5e, 0, 0, 1}
@@ -146,6 +146,7 @@ func (w *World) build(s shape, p pace) {
 	}
 	for _, n := range w.leaves {
 		w.finishLeaf(s, n)
+		n.adopt(h)
 	}
 	w.startAll()
 }
@@ -185,7 +186,7 @@ func (w *World) addLeaf(s shape, p pace, l int) {
 	}
 	n.daemon = &daemon{node: n}
 	n.daemon.speaker = &speaker{d: n.daemon}
-	n.daemon.machine = func() step.Machine { return leaf.New(n.leaf) }
+	n.daemon.machine = n.newLeaf
 	w.leaves = append(w.leaves, n)
 }
 

@@ -63,6 +63,12 @@ func (k *kernel) carryOut(w step.Want) error {
 		return k.applyAddress(o, w.Absent)
 	case step.HardwareAddress:
 		return k.applyMAC(o, w.Absent)
+	case step.Memo:
+		if w.Absent {
+			delete(k.memos, o.Name)
+		} else {
+			k.memos[o.Name] = o.Text
+		}
 	case step.FDB, step.BridgePort, step.BondActive:
 		return k.applyPair(o, w.Absent)
 	}

@@ -59,7 +59,7 @@ func RunStory(s *scenario.Story, o Options) ([]string, error) {
 	w := &World{seed: o.Seed, rng: stream(o.Seed, streamRun), trace: o.Trace}
 	w.judge = newJudge(w)
 	w.cfg.tellNeigh = true
-	w.build(sh, usual())
+	w.build(sh, usual(), usualHabits())
 	t := &teller{w: w, story: s, names: map[string]*host{}}
 	for i, n := range w.servers {
 		t.names[n.name] = n.server.hosts[0]

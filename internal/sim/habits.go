@@ -1,0 +1,92 @@
+package sim
+
+import (
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"peerless/internal/leaf"
+	"peerless/internal/liveness"
+	"peerless/internal/step"
+)
+
+// habits are what operators may turn on or leave off, the same on all nodes of a world. They are drawn apart from the topology.
+type habits struct {
+	damping   liveness.Damping
+	localOnly time.Duration
+	drainMax  time.Duration
+	told      bool // the config says which servers have no other link
+}
+
+// usualHabits are the defaults of a config file.
+func usualHabits() habits {
+	return habits{drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
+}
+
+// drawHabits gives a world's. All that takes minutes by default is quick, so that its end is seen.
+func drawHabits(r *rand.Rand) habits {
+	h := habits{drainMax: pick(r, 500*time.Millisecond, 3*time.Second), told: chance(r, 70)}
+	if chance(r, 60) {
+		h.damping = liveness.Damping{HalfLife: pick(r, 500*time.Millisecond, 2*time.Second), Suppress: 2500, Reuse: 1000, Max: 6 * time.Second}
+	}
+	if chance(r, 40) {
+		h.localOnly = pick(r, 500*time.Millisecond, 2*time.Second)
+	}
+	return h
+}
+
+// adopt gives a leaf its world's habits.
+func (n *node) adopt(h habits) {
+	n.leaf.Damping, n.leaf.LocalOnly, n.leaf.DrainMax = h.damping, h.localOnly, h.drainMax
+	for i := range n.leaf.Downlinks {
+		d := &n.leaf.Downlinks[i]
+		s := n.kernel.port(d.Port).peer().node.server
+		d.Single = h.told && len(s.links) == 1
+	}
+}
+
+// newLeaf is a leaf that knows what an earlier life wrote down.
+func (n *node) newLeaf() step.Machine {
+	cfg := n.leaf
+	if text, ok := n.kernel.memos[leaf.DrainMemo]; ok {
+		cfg.Drained = &leaf.Drained{Force: text == leaf.DrainForced}
+	}
+	return leaf.New(cfg)
+}
+
+// order gives a leaf an operator's order, if its daemon is there to take it.
+func (n *node) order(what step.Order, force bool) {
+	if n.daemon == nil || !n.daemon.running {
+		return
+	}
+	n.w.say("ORDER %s: %s (force %v)", n.name, what, force)
+	n.post(fromOperator, step.Commanded{Order: what, Force: force})
+}
+
+// orderEvery is how often an operator repeats an order that is to be obeyed in the end.
+const orderEvery = 2 * time.Second
+
+// insist undrains a leaf, again and again for a while: its daemon may be about to start.
+func (n *node) insist() {
+	for i := range 3 {
+		n.w.after(200*time.Millisecond+time.Duration(i)*orderEvery, func() { n.order(step.OrderUndrain, false) })
+	}
+}
+
+// elsewhere reports whether a server has a link to another leaf that can forward.
+func (w *World) elsewhere(s *server, but *node) bool {
+	return slices.ContainsFunc(w.homes(s.node), func(l *node) bool { return l != but })
+}
+
+// feeds reports whether a leaf is told of the other leaves' hosts.
+func (w *World) feeds(l *node) bool {
+	if w.cfg.feedCut {
+		return false
+	}
+	for _, s := range w.sessions {
+		if e := s.ends[0]; e.owner == l && e.up {
+			return true
+		}
+	}
+	return false
+}
