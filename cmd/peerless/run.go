@@ -36,6 +36,9 @@ func (c *runCmd) Run(a *app) error {
 	out := newLateWriter(a.err)
 	defer out.close()
 	log := newLogger(out, common)
+	if err := wakeSoon(); err != nil {
+		log.Debug("the daemon may wake late on a busy machine", logkey.Error, err)
+	}
 	life, err := beginLife(common)
 	if err != nil {
 		return err
