@@ -53,6 +53,7 @@ type Driver struct {
 	reads  *requester // dumps and read-backs
 	emits  *requester // apart from wants: what it causes is news
 	events *netlink.Conn
+	told   told
 }
 
 // New opens the sockets, subscribes, and reads the state file. Events queue up until Run.
@@ -81,6 +82,9 @@ func open(opts Options, eventBuffer int) (_ *Driver, err error) {
 		}
 	}
 	if d.events, err = dialEvents(eventBuffer); err != nil {
+		return nil, err
+	}
+	if err := ignoreOwn(d.events, d.wants.conn.PID()); err != nil {
 		return nil, err
 	}
 	now, err := newStamp(d.ioctl)

@@ -80,13 +80,29 @@ func (b *batch) add(i int) {
 	}
 }
 
+// flush carries the requests out. A deletion is noted before, since the kernel may tell of what follows from it at once; else after.
 func (b *batch) flush() {
-	for n, err := range b.driver.wants.exchange(b.reqs) {
+	b.note(func(w step.Want, _ error) bool { return w.Absent }, make([]error, len(b.reqs)))
+	errs := b.driver.wants.exchange(b.reqs)
+	for n, err := range errs {
 		if err != nil {
 			b.fail(b.at[n], err)
 		}
 	}
+	b.note(func(w step.Want, err error) bool { return !w.Absent && err == nil }, errs)
 	b.reqs, b.at = b.reqs[:0], b.at[:0]
+}
+
+func (b *batch) note(which func(step.Want, error) bool, errs []error) {
+	var done []step.Want
+	for n, err := range errs {
+		if w := b.wants[b.at[n]]; which(w, err) {
+			done = append(done, w)
+		}
+	}
+	if len(done) > 0 {
+		b.driver.told.note(done)
+	}
 }
 
 // fail records the error, unless the port is missing and so is what shall be absent.

@@ -34,8 +34,8 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	defer wake()
 
 	own := d.wants.conn.PID()
-	m := &mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight, own: func(id uint32) bool { return id == own }}
-	if err := d.refresh(m, reasonStart, post); err != nil {
+	d.told.begin(&mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight, own: func(id uint32) bool { return id == own }})
+	if err := d.refresh(reasonStart, post); err != nil {
 		if ctx.Err() != nil {
 			return nil
 		}
@@ -44,18 +44,18 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	d.gates.prepare(d.opts.PollPorts)
 	polling.Go(func() { d.pollCarrier(ctx) })
 	for {
-		err := d.stream(m, post)
+		err := d.stream(post)
 		if ctx.Err() != nil {
 			return nil
 		}
-		if err == nil && d.refresh(m, reasonBridged, post) == nil {
+		if err == nil && d.refresh(reasonBridged, post) == nil {
 			continue
 		}
 		d.log.Warn("netlink events were lost, reading everything anew", "error", err)
 		if !errors.Is(err, unix.ENOBUFS) && !pause(ctx) {
 			return nil
 		}
-		for d.refresh(m, reasonOverflow, post) != nil {
+		for d.refresh(reasonOverflow, post) != nil {
 			if !pause(ctx) {
 				return nil
 			}
@@ -64,30 +64,31 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 }
 
 // stream posts changes until the socket reports an error, or nil where everything has to be read anew for another reason.
-func (d *Driver) stream(m *mirror, post func(step.Event)) error {
+func (d *Driver) stream(post func(step.Event)) error {
 	for {
 		msgs, err := d.events.Receive()
 		if err != nil {
 			return explain(err)
 		}
 		for _, msg := range msgs {
-			for _, ev := range m.apply(msg) {
+			for _, ev := range d.told.apply(msg) {
 				post(ev)
 			}
 		}
-		if m.outdated {
+		if d.told.mirror.outdated { // only this goroutine and a dump, which it reads, set it
 			return nil
 		}
 	}
 }
 
 // refresh posts a snapshot. What is queued on the event socket is older and goes first, lest it be told after the newer truth.
-func (d *Driver) refresh(m *mirror, reason string, post func(step.Event)) error {
+func (d *Driver) refresh(reason string, post func(step.Event)) error {
 	err := d.drain()
 	if err == nil {
-		var c census
-		if c, err = d.census(m.scope); err == nil {
-			post(m.reset(c, reason))
+		var s step.Snapshot
+		s, err = d.told.read(func() (census, error) { return d.census(d.told.mirror.scope) }, reason)
+		if err == nil {
+			post(s)
 			return nil
 		}
 	}
