@@ -20,8 +20,8 @@ const urgentMax = 16
 
 // portion is how many announcements follow at a time, and portionPause how long after one another.
 const (
-	portion      = 128
-	portionPause = time.Millisecond
+	portion      = 32
+	portionPause = 2 * time.Millisecond
 )
 
 // A guest may leave without a word to us, and to announce one that has left takes it from where it is now. So the first announcement of a
