@@ -7,6 +7,7 @@ package claim
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 
 	"peerless/internal/model"
 )
@@ -21,7 +22,8 @@ const (
 	fieldState      = 6 // attachment routes: a State
 	fieldReason     = 7 // attachment routes: a Reason
 	fieldTail       = 8 // host routes, where it is told: the last four octets of the host's MAC
-	fieldEnd        = 9
+	fieldHeeds      = 9 // a gateway's default route: 1, it moves hosts by the word on their attachment
+	fieldEnd        = 10
 )
 
 // Stamp is a hybrid logical time in milliseconds: the newest attachment of a host wins, whatever the clocks say
@@ -200,6 +202,17 @@ func ParseAttachment(asn uint32, communities []model.LargeCommunity) (Attachment
 		State: State(f.value[fieldState]), Reason: Reason(f.value[fieldReason]),
 	}
 	return a, f.has[fieldState] && f.has[fieldAttachment] && a.State >= Up && a.State <= Closed
+}
+
+// Heeding is what a gateway says of itself with its default route: that the word on an attachment moves every host behind it. Leaves
+// need not hurry then with the withdrawals that follow.
+func Heeding(asn uint32) []model.LargeCommunity {
+	return []model.LargeCommunity{{Global: asn, Local1: fieldHeeds, Local2: 1}}
+}
+
+// Heeds reports whether a gateway says so.
+func Heeds(communities []model.LargeCommunity) bool {
+	return slices.ContainsFunc(communities, func(c model.LargeCommunity) bool { return c.Local1 == fieldHeeds && c.Local2 == 1 })
 }
 
 type fields struct {

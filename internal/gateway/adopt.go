@@ -14,6 +14,7 @@ func (m *Machine) onSnapshot(ev step.Snapshot) {
 	m.addrs = append(m.addrs[:0], ev.Addresses...)
 	first := !m.ready
 	m.ready = true
+	m.catchUp()
 	rules := make(map[step.Key]bool, len(ev.Rules))
 	for _, r := range ev.Rules {
 		rules[r.Key()] = true

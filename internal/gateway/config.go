@@ -27,6 +27,7 @@ type Config struct {
 	BFD             Probe        // with every leaf; no interval: none
 	NoBGP           bool         // no leaf has a session
 	Attachments     []Attachment // what leaves that tell nothing would tell
+	Burst           int          // more hosts than that, moving at once, are repaired first and tidied up later; zero: liveness.Burst
 	Engine          string       // Watcher: the routing engine that is watched; empty: none is
 }
 

@@ -166,7 +166,7 @@ func TestLeafBack_WhileDeletionsAreNotConfirmed_IsNotLetIn(t *testing.T) {
 func loaded(tb testing.TB, n int) *kernel {
 	tb.Helper()
 	cfg := fig7()
-	cfg.MaxHosts, cfg.Subnets = n, []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}
+	cfg.MaxHosts, cfg.Burst, cfg.Subnets = n, n, []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}
 	k := newKernel(New(cfg))
 	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
 	k.step(session(addrA), session(addrB), paths(addrA, allUp(addrA)...), paths(addrB, allUp(addrB)...))

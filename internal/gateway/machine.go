@@ -25,6 +25,7 @@ const (
 	timerSweep   = "sweep"   // settle queued hosts
 	timerExpire  = "expire"  // a leaf's stale or lost claims
 	timerGrace   = "grace"   // withdrawn claims
+	timerLater   = "later"   // what was put off until many hosts are repaired
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerRestart = "restart" // adopted routes that nobody confirmed
@@ -46,7 +47,8 @@ type Machine struct {
 
 	now       model.Instant
 	out       []step.Effect
-	later     []step.Effect // of this step: what can wait until its hosts are served
+	later     []afterwards // of this step: what can wait until its hosts are served
+	waiting   []afterwards // of earlier steps
 	touched   []*mapping.Host
 	groups    []group
 	stepCause step.Cause // the transition of this step's own, if it needs one
@@ -143,7 +145,7 @@ func (m *Machine) end() []step.Effect {
 		m.admit(l)
 	}
 	m.tell()
-	m.out = append(m.out, m.later...)
+	m.conclude()
 	m.scheduleSweep()
 	return m.out
 }
@@ -156,6 +158,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onExpire(m.leaves[t.ID])
 	case timerGrace:
 		m.onGrace()
+	case timerLater:
+		m.onLater()
 	case timerProbe:
 		m.onProbe()
 	case timerDoubt:

@@ -57,7 +57,9 @@ func (i *ideal) best(host byte, k *kernel) int {
 
 func TestGateway_AnyStory_EndsWithEveryHostInTheTableOfItsNewestUsableClaim(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
-		k := newKernel(New(fig7()))
+		cfg := fig7()
+		cfg.Burst = rapid.IntRange(0, 2).Draw(t, "burst")
+		k := newKernel(New(cfg))
 		k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
 		world := newIdeal()
 		stamp := claim.Stamp(0)

@@ -92,6 +92,9 @@ func (m *Machine) causeOf(h *mapping.Host, choice mapping.Choice) step.Cause {
 // only preparation for the next failure comes last.
 func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause) {
 	oldP, oldK := h.Primary, h.Backup
+	if h.Waits > 0 && (oldP != choice.Primary || oldK != choice.Backup) {
+		m.catchUp()
+	}
 	h.Primary, h.Backup = choice.Primary, choice.Backup
 	repair := m.table.Serving(oldP) && (choice.State != mapping.Claimed || (h.Basis != nil && m.table.Down(h.Basis)))
 	var after step.Key
@@ -108,7 +111,7 @@ func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause
 		after = w.Key()
 		if repair && oldK == choice.Primary {
 			w.Urgent = false
-			m.later = append(m.later, w)
+			m.putOff(h, w)
 		} else {
 			m.emit(w)
 		}
@@ -127,7 +130,7 @@ func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause
 		if choice.Primary != oldP {
 			backup.After = after // until then it serves
 		}
-		m.later = append(m.later, backup)
+		m.putOff(h, backup)
 	}
 }
 

@@ -3,6 +3,7 @@ package gateway
 import (
 	"net/netip"
 
+	"peerless/internal/claim"
 	"peerless/internal/gateway/mapping"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -108,7 +109,8 @@ func (m *Machine) setup() {
 		m.want(r, "setup")
 	}
 	if m.cfg.Default {
-		m.want(step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}, "leaves send everything else to this gateway")
+		m.want(step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Large: claim.Heeding(m.cfg.AS)},
+			"leaves send everything else to this gateway")
 	}
 }
 

@@ -21,6 +21,9 @@ func (m *Machine) onPaths(now model.Instant, e step.PathsChanged) {
 		}
 		switch {
 		case p.Prefix == anywhere:
+			if u != nil && !p.Withdrawn {
+				u.heeds = claim.Heeds(p.Large)
+			}
 			if u != nil && m.cfg.DefaultFromBGP {
 				u.Default = linkage.HeardDefault
 				if p.Withdrawn {

@@ -45,7 +45,7 @@ func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
 	case neighbor.Restamp:
 		cause = m.arrivalCause(now, d)
 		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "it announced itself here", cause)
-		m.noteHost(noteHostVerified, d, h, "host "+h.Addr.String()+" announced itself on "+string(d.Port), "gratuitous ARP", step.StageLearn, cause)
+		m.noteVerified(d, h, "announced itself on "+string(d.Port), "gratuitous ARP", step.StageLearn, cause)
 	case neighbor.Rewrite:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)
@@ -118,6 +118,7 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 		}
 	}
 	if n > 0 {
+		m.holdClaims(now, d, n)
 		m.emit(step.Note{What: noteInherited, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageLearn, Hosts: n, Cause: cause,
 			Text: plural(n, "remembered host") + " taken on " + string(d.Port), Why: "their server has turned up here"})
 	}
@@ -146,6 +147,10 @@ func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why
 	adv := m.book.Host(h.Addr, d.Attachment, stamp, tail)
 	switch m.cfg.Export.Mode {
 	case ByBGP:
+		if d.unclaimed.waits {
+			d.unclaimed.hosts, d.unclaimed.cause = append(d.unclaimed.hosts, h.Addr), cause
+			return
+		}
 		m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})
 	case ByTable:
 		m.export(h, stamp, why, cause)
@@ -158,15 +163,22 @@ func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why
 // arrives now, like any host that is heard.
 func (m *Machine) verify(now model.Instant, d *downlink, c neighbor.Change) {
 	h := c.Host
-	text := "host " + h.Addr.String() + " on " + string(d.Port) + " answers"
+	text := "on " + string(d.Port) + " answers"
 	_, standing := m.book.Stamp(h.Addr)
 	if r := m.heard.Rival(h.Addr); r.Stamp != 0 && standing {
-		m.noteHost(noteHostVerified, d, h, text, "another leaf claims it too: the inherited stamp is kept", step.StageNone, 0)
+		m.noteVerified(d, h, text, "another leaf claims it too: the inherited stamp is kept", step.StageNone, 0)
 		return
 	}
 	cause := m.arrivalCause(now, d)
 	m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "verified", cause)
-	m.noteHost(noteHostVerified, d, h, text, "verified", step.StageNone, cause)
+	m.noteVerified(d, h, text, "verified", step.StageNone, cause)
+}
+
+// noteVerified tells of a host that was heard, unless all of its server are told of together.
+func (m *Machine) noteVerified(d *downlink, h neighbor.Host, text, why string, stage step.Stage, cause step.Cause) {
+	if !d.unclaimed.waits {
+		m.noteHost(noteHostVerified, d, h, "host "+h.Addr.String()+" "+text, why, stage, cause)
+	}
 }
 
 // withdraw stops standing behind a host; its route stays for the drain.

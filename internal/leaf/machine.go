@@ -87,6 +87,9 @@ type downlink struct {
 	ignored int           // ARP packets that were too many
 	flooded time.Duration // when that was last told
 	trust   trust
+
+	cleanup   cleanup
+	unclaimed unclaimed
 }
 
 // New makes a leaf that knows nothing of the kernel yet.
@@ -217,6 +220,14 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 			m.onGraceOver(now, u)
 		}
 	case timerDrain, timerReuse: // leave and relax do the work
+	case timerClean:
+		if d := m.down(t.Port); d != nil {
+			m.onCleanTimer(now, d)
+		}
+	case timerClaim:
+		if d := m.down(t.Port); d != nil {
+			m.onClaimTimer(now, d)
+		}
 	case timerWatch:
 		if d := m.down(t.Port); d != nil {
 			m.onWatch(now, d)

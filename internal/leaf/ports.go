@@ -188,11 +188,12 @@ func (m *Machine) stopServing(now model.Instant, d *downlink, cause step.Cause, 
 		m.emit(step.Note{Warn: true, What: notePortDown, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageDetect,
 			Hosts: n, Cause: cause, Text: "port " + string(d.Port) + " down", Why: why})
 	}
-	m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, "port "+string(d.Port)+": "+why)
+	m.takeOff(now, d, cause, "port "+string(d.Port)+": "+why)
 }
 
 // startServing re-applies all that the kernel forgets when a port closes, and wakes what is remembered there.
 func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause) {
+	m.cleanNow(now, d)
 	d.serving, d.since, d.reopens, d.opens = true, now.Mono, false, ""
 	d.arrival, d.arrived = 0, 0
 	d.cause = cause

@@ -67,6 +67,8 @@ const (
 	timerWatch  = "watch"  // by port: the next question whether the link passes anything
 	timerHush   = "hush"   // by port: a downlink that was closed for its silence gets another chance
 	timerDrain  = "drain"  // hosts have had their time to leave
+	timerClean  = "clean"  // by port: hosts of a port that stopped serving are taken off
+	timerClaim  = "claim"  // by port: hosts of a server that has turned up are claimed
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open
 )
 

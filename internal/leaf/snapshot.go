@@ -56,6 +56,9 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 		m.settle(now, 0)
 		m.askDefaultIfUsed()
 	}
+	for _, d := range m.downs {
+		m.cleanNow(now, d)
+	}
 	m.setupAll(now, first)
 	m.readExports(s, first)
 	m.reconcileHosts(now, s, first)

@@ -29,6 +29,7 @@ type uplink struct {
 	everUp     bool
 	as         uint32
 	told       bool // End-of-RIB came in this session
+	heeds      bool // the gateway says that it moves hosts by the word on their attachment
 	paths      map[netip.Prefix]struct{}
 	sessionWhy string
 	sessionAt  time.Duration

@@ -159,7 +159,7 @@ func (w *World) addGateway(s shape, p pace, g int) {
 	n := w.addNode(name, gatewayRole)
 	n.own = netip.AddrFrom4([4]byte{10, 0, 0, byte(1 + g)})
 	n.gw = gateway.Config{Name: name, RouterID: n.own, AS: 65000, Subnets: []netip.Prefix{w.cfg.subnet}, AttachmentRange: w.cfg.attach,
-		MaxHosts: 4096, GracefulRestart: w.cfg.grace, TableBase: w.cfg.tableBase, Default: true,
+		MaxHosts: 4096, Burst: w.burst(), GracefulRestart: w.cfg.grace, TableBase: w.cfg.tableBase, Default: true,
 		BFD:       gateway.Probe{Interval: p.bfd, Multiplier: detectMultiplier},
 		LeafProbe: gateway.Probe{Interval: 100 * time.Millisecond, Multiplier: 3}}
 	n.daemon = &daemon{node: n}
@@ -178,7 +178,7 @@ func (w *World) addLeaf(s shape, p pace, l int) {
 		Subnets:      []leaf.Subnet{{Prefix: w.cfg.subnet, Gateway: w.cfg.gatewayIP, MAC: w.cfg.virtualMAC}},
 		OpenDelayMin: p.openMin, OpenDelayMax: p.openMax, OpenStagger: p.stagger,
 		HostProbe: leaf.Probe{Interval: p.hostProbe, Multiplier: 3}, UplinkProbe: leaf.Probe{Interval: p.uplinkProbe, Multiplier: 3},
-		BFD:   leaf.Probe{Interval: p.bfd, Multiplier: detectMultiplier},
+		BFD: leaf.Probe{Interval: p.bfd, Multiplier: detectMultiplier}, Burst: w.burst(),
 		Drain: 50 * time.Millisecond, GracefulRestart: p.grace, Remember: p.remember, DefaultFromBGP: true,
 	}
 	if s.sameAS {
@@ -294,6 +294,14 @@ func (w *World) attach(n *node, l, i int, r model.Role, p pace) {
 	lf.leaf.Downlinks = append(lf.leaf.Downlinks, leaf.Downlink{
 		Attachment: model.Attachment{ID: n.server.id, Port: down.name, PortIndex: uint32(i), ServerPort: n.name, Role: r}, MaxHosts: 16,
 	})
+}
+
+// burst makes what many hosts call for happen with few of them, in every third world.
+func (w *World) burst() int {
+	if w.seed%3 == 0 {
+		return 1
+	}
+	return 0
 }
 
 func (w *World) addHost(n *node, addr netip.Addr, tap model.Port, speaks time.Duration) {

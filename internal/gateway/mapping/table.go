@@ -98,6 +98,7 @@ type Host struct {
 	Touched  bool  // is in the batch at hand
 	Conflict bool  // two attachment ids were reported
 	Seen     uint8 // scratch of a reconciliation
+	Waits    uint8 // wants of it that were put off
 
 	claims *Claim
 }

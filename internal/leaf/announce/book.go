@@ -60,6 +60,15 @@ func (b *Book) Stands(addr netip.Addr) (step.Advertisement, bool) {
 	return step.Advertisement{Prefix: step.HostPrefix(addr)}, ok
 }
 
+// Claim gives the route of a host that the leaf stands behind.
+func (b *Book) Claim(addr netip.Addr) (step.Advertisement, bool) {
+	c, ok := b.hosts[addr]
+	if !ok {
+		return step.Advertisement{}, false
+	}
+	return b.advertise(addr, c), true
+}
+
 // Stamp is the stamp of a host that the leaf stands behind.
 func (b *Book) Stamp(addr netip.Addr) (claim.Stamp, bool) {
 	c, ok := b.hosts[addr]

@@ -5,6 +5,7 @@ import (
 	"slices"
 	"time"
 
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 )
 
@@ -288,17 +289,24 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 	return t.out
 }
 
-// Inherit tells that the server behind a port has turned up there: what is known to be of that server is installed at once and probed,
-// unless it is known to be elsewhere now. A quarter of the port's room is left for hosts that are really heard.
+// Inherit tells that the server behind a port has turned up there: what is known to be of that server is installed at once and then
+// probed, unless it is known to be elsewhere now. A quarter of the port's room is left for hosts that are really heard.
 func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip.Addr) bool) []Change {
 	t.out = t.out[:0]
 	p := t.ports[port]
+	var taken []*entry
 	for _, e := range t.sorted(p) {
 		if p.held >= p.max-(p.max+3)/4 {
 			break
 		}
 		if e.State == Target && e.kin && !e.Static && t.holder[e.Addr] == nil && !elsewhere(e.Addr) {
 			t.apply(now, e, Adopted, "its server has turned up here")
+			taken = append(taken, e)
+		}
+	}
+	if len(taken) > liveness.Burst { // they are most likely to be heard anyway: asking can wait until their traffic flows
+		for _, e := range taken {
+			t.sched.at(e, onGrid(now+liveness.Respite(len(taken)), t.cfg.Interval))
 		}
 	}
 	return t.out
@@ -332,21 +340,5 @@ func (t *Table) Start(now time.Duration, port model.Port) []Change {
 		e.gap = arrivalProbe
 		t.sched.at(e, now)
 	}
-	return t.out
-}
-
-// Stop tells that a port no longer serves: first every withdrawal, then every removal. The hosts are remembered.
-func (t *Table) Stop(now time.Duration, port model.Port) []Change {
-	t.out = t.out[:0]
-	p := t.ports[port]
-	p.serving = false
-	for _, e := range t.sorted(p) {
-		if e.State == Target {
-			t.rest(now, e)
-			continue
-		}
-		t.apply(now, e, Stopped, "")
-	}
-	slices.SortStableFunc(t.out, func(a, b Change) int { return int(a.Do) - int(b.Do) }) // Withdraw < Remove
 	return t.out
 }

@@ -129,6 +129,7 @@ type portTable struct {
 	held    int // installed entries
 	full    bool
 	list    []*entry
+	leaving []*entry // halted, and not taken off yet
 
 	scouts      int // until then
 	scoutsUntil time.Duration

@@ -1,0 +1,90 @@
+package gateway
+
+import (
+	"slices"
+	"testing"
+	"time"
+
+	"peerless/internal/claim"
+	"peerless/internal/liveness"
+	"peerless/internal/step"
+)
+
+// crowd is a gateway with four hosts behind one server port, which are many here.
+func crowd(t *testing.T) (*kernel, []step.Path) {
+	t.Helper()
+	cfg := fig7()
+	cfg.Burst = 3
+	k := newKernel(New(cfg))
+	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
+	k.step(session(addrA), session(addrB), paths(addrA, allUp(addrA)...), paths(addrB, allUp(addrB)...))
+	var hosts []step.Path
+	for i := byte(11); i <= 14; i++ {
+		hosts = append(hosts, hostUnder(addrA, c(i), 1, 0))
+	}
+	k.step(paths(addrA, hosts...))
+	k.wait(time.Second)
+	return k, hosts
+}
+
+// asked are the wants of routes that are pending, by table.
+func (k *kernel) asked() (present, absent int) {
+	for _, w := range k.pending {
+		if _, route := w.Object.(step.Route); route && w.Absent {
+			absent++
+		} else if route {
+			present++
+		}
+	}
+	return present, absent
+}
+
+func TestAfterwards_ManyHostsOfOneServerPort_AreRepairedFirst(t *testing.T) {
+	k, _ := crowd(t)
+	k.hold = true
+	k.step(paths(addrA, attachment(addrA, 1, claim.Down, claim.ReasonCarrierLost)))
+	if present, absent := k.asked(); present != 0 || absent != 4 {
+		t.Fatalf("%d routes and %d deletions are asked for at once, want 4 deletions alone: the backups serve", present, absent)
+	}
+	k.hold = false
+	k.apply()
+	for _, h := range k.machine.table.Hosts() {
+		if h.Waits == 0 {
+			t.Fatalf("nothing of host %s was put off", h.Addr)
+		}
+	}
+	k.wait(2 * liveness.Respite(8))
+	l := k.machine.leaves[1]
+	for i := byte(11); i <= 14; i++ {
+		if !slices.ContainsFunc(routesOf(k), func(r step.Route) bool {
+			return r.Prefix == step.HostPrefix(c(i)) && r.Table == testBase+l.slot
+		}) {
+			t.Errorf("host %s has no primary route to leaf B after the respite", c(i))
+		}
+	}
+}
+
+func TestAfterwards_HostChangesMeanwhile_NewestWins(t *testing.T) {
+	k, hosts := crowd(t)
+	k.step(paths(addrA, attachment(addrA, 1, claim.Down, claim.ReasonCarrierLost)))
+	k.step(paths(addrA, attachment(addrA, 1, claim.Up, claim.ReasonReady))) // it was a flap
+	k.step(paths(addrA, hosts...))
+	k.wait(time.Second)
+	for i := byte(11); i <= 14; i++ {
+		h := k.machine.table.Host(c(i))
+		if h.Primary != k.machine.leaves[0].id || h.Waits != 0 {
+			t.Errorf("host %s: primary %d, %d wants put off", c(i), h.Primary, h.Waits)
+		}
+		if _, ok := k.routes[k.machine.backupRoute(h, k.machine.leaves[1]).Key()]; !ok {
+			t.Errorf("host %s has no backup: the end of its old one came after the new one", c(i))
+		}
+	}
+}
+
+func routesOf(k *kernel) []step.Route {
+	var out []step.Route
+	for _, r := range k.routes {
+		out = append(out, r)
+	}
+	return out
+}
