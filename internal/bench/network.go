@@ -69,7 +69,7 @@ func sampled(hosts int) []netip.Addr {
 }
 
 // samples is how many hosts are probed: two cores cannot send to more of them at the finest pace without being what is measured.
-const samples = 5
+const samples = 3
 
 // network is the topology without daemons.
 func network(name string, hosts int) topology.Topology {
