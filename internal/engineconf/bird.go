@@ -60,8 +60,9 @@ func (n *node) birdPorts() string {
 // birdLeafTables: only what was learned from the leaf's table goes out, and only the default route comes in.
 func (n *node) birdLeafTables(t *text) {
 	t.remark("#", "The leaf's hosts. Preference 200: a kernel route's 10 loses to the copy that comes back by the routing protocol.")
+	t.remark("#", "A blackhole is how the leaf takes a host back whose port is dead: BIRD heeds no message about dead routes.")
 	t.line("ipv4 table hosts;\nprotocol kernel from_leaf {\n\tkernel table %d;\n\tlearn;\n\tscan time 1;", n.table)
-	t.line("\tipv4 {\n\t\ttable hosts;\n\t\tpreference 200;\n\t\timport where source = RTS_INHERIT && is_host();\n\t\texport none;\n\t};\n}")
+	t.line("\tipv4 {\n\t\ttable hosts;\n\t\tpreference 200;\n\t\timport where source = RTS_INHERIT && is_host() && dest != RTD_BLACKHOLE;\n\t\texport none;\n\t};\n}")
 	t.line("protocol pipe {\n\ttable hosts;\n\tpeer table master4;\n\timport none;\n\texport where source = RTS_INHERIT;\n}\n")
 	t.remark("#", "From the gateway comes the default route and nothing else: the hosts of another leaf are never installed here.")
 	t.line("protocol kernel main {\n\tscan time 1;\n\tpersist;\n\tgraceful restart on;\n\tmerge paths on;\n\tipv4 { import none; export where net = 0.0.0.0/0; };\n}\n")

@@ -90,18 +90,31 @@ func (m *Machine) retract(adv step.Advertisement, why string, cause step.Cause) 
 	}
 }
 
-// takeBack deletes a route of the engine's table. Where the kernel has erased it without a word, because the port is closed or
-// gone, a deletion tells nobody anything: zebra keeps its copy, and ospfd its LSA, for good. There the route is put in once
-// more, as a blackhole that needs no port, and deleted when it is there (onExported).
+// takeBack deletes a route of the engine's table. Where the engine would not hear of it the route is first put in once more, as a
+// blackhole that needs no port, and deleted when it is there (onExported).
 func (m *Machine) takeBack(r step.Route, why string, cause step.Cause) {
 	if m.cfg.Export.Engine == engineFRR && !m.heardAbove() {
 		m.unheard[r.Prefix.Addr()] = r
 	}
-	if !m.erased(r.NextHop.Dev) {
+	unheard := m.inaudible(r.NextHop.Dev)
+	if unheard == "" {
 		m.want(step.Want{Object: r, Absent: true, Urgent: true, Why: why, Cause: cause})
 		return
 	}
-	m.emit(step.Want{Object: blackhole(r), Urgent: true, Why: why + "; the kernel erased it without a word", Cause: cause})
+	m.emit(step.Want{Object: blackhole(r), Urgent: true, Why: why + "; " + unheard, Cause: cause})
+}
+
+// inaudible says why the engine would not hear of the deletion of a route to a downlink; empty where it would. With the port closed
+// or gone nothing is deleted any more: zebra keeps its copy, and ospfd its LSA, for good. Of a port without carrier, whose routes
+// we have the kernel skip, it tells of a dead route, and BIRD heeds no message about those: it would notice at its next scan.
+func (m *Machine) inaudible(p model.Port) string {
+	switch {
+	case m.erased(p):
+		return "the kernel erased it without a word"
+	case m.cfg.Export.Engine != engineFRR && !m.down(p).state.Carrier:
+		return "a dead route's deletion is not heard"
+	}
+	return ""
 }
 
 func blackhole(r step.Route) step.Route {
