@@ -72,7 +72,8 @@ func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
 // answerGateway tells a gateway that asks whether a host is here: without a routing protocol it can know only by asking.
 func (m *Machine) answerGateway(u *uplink, e step.ARPSeen) {
 	h, held := m.hosts.Holder(e.TargetIP)
-	if e.Op != step.ARPRequest || e.SenderIP != u.Neighbor || !held || !h.State.Advertised() || u.state.MAC.IsZero() {
+	if e.Op != step.ARPRequest || e.SenderIP != u.Neighbor || !held || !h.State.Advertised() || u.state.MAC.IsZero() ||
+		!m.down(h.Port).serving { // a port that has just gone down still has its hosts, for a moment
 		return
 	}
 	m.emit(step.SendARP{Port: u.Port, Op: step.ARPReply, DstMAC: e.SrcMAC, SenderMAC: u.state.MAC, SenderIP: e.TargetIP,
