@@ -70,7 +70,12 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 	switch {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {
-			m.down(h.Port).moved(addr, c.Attachment)
+			d := m.down(h.Port)
+			if d.quiet() { // two witnesses: it has answered there, and nobody does here
+				m.change(now, m.hosts.Departed(now.Mono, addr), 0)
+				return
+			}
+			d.moved(addr, c.Attachment)
 		}
 		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:

@@ -200,6 +200,11 @@ func (d *downlink) moved(addr netip.Addr, behind model.AttachmentID) {
 	d.unmeet(addr)
 }
 
+// quiet reports whether nobody behind the link has answered lately.
+func (d *downlink) quiet() bool {
+	return d != nil && d.trust.watch != nil && !d.trust.silent && d.trust.watch.Quiet()
+}
+
 // fallSilent gives up a downlink that is up: everything behind it is withdrawn. Where nothing else makes its server move, the port is
 // closed, so that it does.
 func (m *Machine) fallSilent(now model.Instant, d *downlink) {

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -200,6 +201,27 @@ func TestLeaf_OneOfItsHostsIsBehindTheOtherLeaf_TheOthersSilenceIsNotTheLinks(t 
 				t.Errorf("attachment is %v, want %v", a.State, r.state)
 			}
 		})
+	}
+}
+
+// Whoever is behind this leaf too sends to the host by it: as soon as the host's own word is heard by way of the gateway, and the link has
+// been quiet for a while, he goes the other way.
+func TestLeaf_QuietLinkAndANewerClaim_TheHostIsGoneAtOnce(t *testing.T) {
+	for _, quiet := range []bool{true, false} {
+		w := served(t, watching(false))
+		w.cut["A2"] = quiet
+		for waited := time.Duration(0); quiet && !w.m.down("A2").quiet(); waited += 10 * time.Millisecond {
+			if waited > 300*time.Millisecond {
+				t.Fatal("it is not found quiet before it is called silent")
+			}
+			w.pass(10 * time.Millisecond)
+		}
+		w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(2, 2, 1_990_000_000_000)}})
+		w.pass(time.Millisecond)
+		_, routed := w.held[w.m.routeOf(neighbor.Host{Port: "A2", Addr: addrOf(2)}).Key()]
+		if routed == quiet || w.advertises(2) == quiet {
+			t.Errorf("quiet %v: routed %v, advertised %v", quiet, routed, w.advertises(2))
+		}
 	}
 }
 

@@ -324,6 +324,16 @@ func (t *Table) Doubt(now time.Duration, addr netip.Addr, moved bool) []Change {
 	return t.out
 }
 
+// Departed tells that a host is behind another leaf for certain: it is withdrawn without being asked again, and there is nothing to drain.
+func (t *Table) Departed(now time.Duration, addr netip.Addr) []Change {
+	t.out = t.out[:0]
+	if e := t.holder[addr]; e != nil && !e.bound {
+		e.moved = true
+		t.apply(now, e, Fell, "another leaf has it, and nobody answers by this link")
+	}
+	return t.out
+}
+
 // Start tells that a port serves: what is bound to it is installed, and everything remembered there is probed at once.
 func (t *Table) Start(now time.Duration, port model.Port) []Change {
 	t.out = t.out[:0]

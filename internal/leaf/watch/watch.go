@@ -12,10 +12,11 @@ import (
 	"peerless/internal/liveness"
 )
 
-// witnesses bounds how many hosts are asked for one link, and tries how often one that has never answered is.
+// witnesses bounds how many hosts are asked for one link, and tries how often one that has never answered is asked.
 const (
 	witnesses = 8
 	tries     = 3
+	quiet     = 2 // unanswered questions are more than bad luck
 )
 
 // Watch follows one link. Build it with New.
@@ -38,6 +39,9 @@ func New(interval time.Duration, multiplier int) *Watch {
 
 // Proven reports whether anybody has answered by this link.
 func (w *Watch) Proven() bool { return len(w.known) > 0 }
+
+// Quiet reports whether the last questions, each given its time, had no answer, though it is too early to call the link silent.
+func (w *Watch) Quiet() bool { return w.Proven() && w.det.Missed() >= quiet }
 
 // Excuse tells that we ourselves were not running until then.
 func (w *Watch) Excuse(until time.Duration) { w.det.Excuse(until) }
