@@ -75,7 +75,14 @@ func (in *instance) do(ctx context.Context, d matrix.Deed, now func()) error {
 		return err
 	case matrix.Drain, matrix.Undrain:
 		now()
-		return in.order(ctx, d.Node, d.Verb)
+		return in.order(ctx, d.Node, string(d.Verb), "--wait")
+	case matrix.Shut, matrix.Open:
+		peer, err := in.address(d.Peer, d.Node)
+		if err != nil {
+			return err
+		}
+		now()
+		return in.order(ctx, d.Node, "session", string(d.Verb), peer.String())
 	case matrix.Flood:
 		now()
 		go in.flood(ctx, d)
@@ -145,14 +152,14 @@ func (in *instance) address(node, to string) (netip.Addr, error) {
 	return netip.Addr{}, fmt.Errorf("%s has no address on a cable to %s", node, to)
 }
 
-// orderMax bounds a drain and an undrain.
+// orderMax bounds an order.
 const orderMax = 30 * time.Second
 
-// order tells a leaf's daemon to let everybody leave, or that they may come back, as a person would, and waits for the end.
-func (in *instance) order(ctx context.Context, node string, verb matrix.Verb) error {
+// order gives a node's daemon an order as a person would, and waits for its end.
+func (in *instance) order(ctx context.Context, node string, words ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, orderMax)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, in.opts.Binary, string(verb), "--wait", "--socket", in.site.socket(in.top.Name, node))
+	cmd := exec.CommandContext(ctx, in.opts.Binary, append(words, "--socket", in.site.socket(in.top.Name, node))...)
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		return fmt.Errorf("%w: %s", err, out)

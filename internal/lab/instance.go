@@ -88,6 +88,11 @@ func (in *instance) build(ctx context.Context) error {
 		if err := in.startDaemon(n); err != nil {
 			return err
 		}
+		if n.Guard {
+			if err := in.startGuard(n); err != nil {
+				return err
+			}
+		}
 	}
 	return nil
 }
@@ -122,6 +127,18 @@ func (in *instance) startDaemon(n topology.Node) error {
 	cmd := exec.Command(in.opts.Binary, "run", "--config", config)
 	cmd.Stdout, cmd.Stderr = log, log
 	return in.start(n.Name, "daemon", cmd)
+}
+
+// startGuard runs a guard beside a node's daemon.
+func (in *instance) startGuard(n topology.Node) error {
+	log, err := os.Create(filepath.Join(in.logDir(), n.Name+".guard.log"))
+	if err != nil {
+		return fmt.Errorf("make log of the guard of %s: %w", n.Name, err)
+	}
+	defer log.Close() // the guard has its own copy
+	cmd := exec.Command(in.opts.Binary, "guard", "--config", in.path(n.Name+".yaml"))
+	cmd.Stdout, cmd.Stderr = log, log
+	return in.start(n.Name, "guard", cmd)
 }
 
 // startProbes runs a probe in every node that is the end of a flow.
@@ -159,8 +176,8 @@ func (in *instance) start(node, what string, cmd *exec.Cmd) error {
 		return fmt.Errorf("start %s of %s: %w", what, node, err)
 	}
 	log := node + ".log"
-	if what == "probe" {
-		log = node + ".probe.log"
+	if what != "daemon" {
+		log = node + "." + what + ".log"
 	}
 	return in.note(p, node, what, filepath.Join(in.logDir(), log))
 }

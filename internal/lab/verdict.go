@@ -31,6 +31,10 @@ func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration
 	case len(c.Touches) > fineServers:
 		pace = manyPace
 	}
+	before, err := r.memory(c.Bounds)
+	if err != nil {
+		return nil, err
+	}
 	out, err := r.observe(ctx, trial{
 		name: c.Name, action: matrix.Tell(c.Break), pace: pace, concerned: c.Concerns,
 		do:    func() (int64, error) { return r.doAll(ctx, c.Break) },
@@ -45,14 +49,22 @@ func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration
 	}
 	out.Valid = len(findings) == 0
 	findings = append(findings, restless(c, out)...)
+	beyond, err := r.unbounded(c, out, before)
+	if err != nil {
+		return nil, err
+	}
+	findings = append(findings, beyond...)
 	for i := range out.Flows {
 		f := &out.Flows[i]
 		if c.Roams {
 			f.OutageMs = sinceDeed(*f)
 		}
-		dead := c.Kills(r.find(*f))
-		findings = append(findings, excess(*f, limit, dead)...)
-		f.Concerned = f.Concerned && !dead // what has no path has no outage to be told
+		dead, spared := c.Kills(r.find(*f)), c.Spares(r.find(*f))
+		if !spared {
+			findings = append(findings, excess(*f, limit, dead)...)
+			findings = append(findings, tardy(*f, c.Until, dead)...)
+		}
+		f.Concerned = f.Concerned && !dead && !spared // what has no path has no outage to be told
 	}
 	return out, r.conclude(out, findings)
 }
@@ -63,7 +75,8 @@ func (r *runner) mendIt(ctx context.Context, c matrix.Case) (*report.Fault, erro
 		name: c.Name + ", mended", action: matrix.Tell(c.Mend), pace: normalPace, concerned: c.Concerns,
 		do: func() (int64, error) { return r.doAll(ctx, c.Mend) },
 		watch: func() (string, error) {
-			if err := r.untilSteady(ctx, returnMax); err != nil {
+			err := r.untilSteady(ctx, returnMax)
+			if err != nil || len(c.Mend) == 0 { // it was watched already
 				return "", err
 			}
 			return "", r.pause(ctx, watchAfter)
@@ -78,7 +91,8 @@ func (r *runner) mendIt(ctx context.Context, c matrix.Case) (*report.Fault, erro
 		findings = []string{out.Error}
 	}
 	for _, f := range out.Flows {
-		if c.Kills(r.find(f)) {
+		if c.Kills(r.find(f)) || c.Spares(r.find(f)) {
+			findings = append(findings, tardy(f, c.Returns, false)...)
 			f.Lost, f.OutageMs = 0, 0 // it had no path when the mending began
 		}
 		if c.Roams {
@@ -99,7 +113,7 @@ func (r *runner) watchBroken(ctx context.Context, c matrix.Case) (late string, e
 		left, err := r.broken(recoveredFor)
 		return slices.DeleteFunc(left, func(text string) bool {
 			return slices.ContainsFunc(r.top.Flows, func(f topology.Flow) bool {
-				return c.Kills(f) && strings.HasPrefix(text, "flow "+f.Name()+" ")
+				return (c.Kills(f) || c.Spares(f)) && strings.HasPrefix(text, "flow "+f.Name()+" ")
 			})
 		}), err
 	})
@@ -174,6 +188,17 @@ func excess(f report.Flow, limit time.Duration, dead bool) []string {
 		}
 	case f.OutageMs > msOf(limit):
 		return []string{fmt.Sprintf("%s was out for %.1f ms", name, f.OutageMs)}
+	}
+	return nil
+}
+
+// tardy says how long after the deed a flow was whole, if that is too long. Its outage may have begun before or after the deed.
+func tardy(f report.Flow, bound time.Duration, dead bool) []string {
+	if bound == 0 || dead || len(f.Gaps) == 0 {
+		return nil
+	}
+	if last := f.Gaps[len(f.Gaps)-1].ToMs; last > msOf(bound) {
+		return []string{fmt.Sprintf("%s->%s was not whole before %.0f ms", f.From, f.To, last)}
 	}
 	return nil
 }

@@ -24,6 +24,8 @@ const (
 	Plain       Variant = ""
 	LateCarrier Variant = "late-carrier" // some cables whose carrier loss the kernel reports late
 	WithGuest   Variant = "guest"        // a guest address that C1 or C3 can have
+	Guarded     Variant = "guarded"      // a guard beside leaf A, a short restart time, and servers that go by their carrier alone, as a bond does
+	LocalOnly   Variant = "local-only"   // leaves that serve their own servers when the gateway is gone
 )
 
 // Case is one row of the matrix.
@@ -39,8 +41,14 @@ type Case struct {
 	Limits map[string]time.Duration
 	// MendLimit is the same for the mending. Zero: nothing may be lost.
 	MendLimit time.Duration
+	// Until: no concerned flow loses anything so long after the first deed; its outage may begin late. Zero: not looked at.
+	Until time.Duration
 	// Dead are machines without a path until all is mended: their flows must not be whole, or the fault was none.
 	Dead []string
+	// Spared are flows of which nothing is asked until all is mended: whether they have a path is chance.
+	Spared []string
+	// Returns is how soon after the mending whatever had no path is whole. Zero: not looked at.
+	Returns time.Duration
 	// Signs are events that must have happened, or the fault was not felt. A case with a limit and without a sign must have cost
 	// something.
 	Signs []Sign
@@ -52,6 +60,16 @@ type Case struct {
 	Watch time.Duration
 	// Moves bounds how often a host may have moved; zero: not looked at.
 	Moves int
+	// Bounds are what daemons may hold in the end.
+	Bounds []Bound
+}
+
+// Bound is what a daemon may hold after a fault.
+type Bound struct {
+	Node   string
+	Port   string // of a leaf; empty: its hosts are not counted
+	Hosts  int    // learned on that port
+	Growth int    // of its resident memory, in MiB
 }
 
 // Sign is an event of a node's journal.
@@ -73,6 +91,9 @@ func (c Case) Concerns(f topology.Flow) bool { return touches(f, c.Touches) }
 
 // Kills tells whether a flow has no path during the fault.
 func (c Case) Kills(f topology.Flow) bool { return touches(f, c.Dead) }
+
+// Spares tells whether nothing is asked of a flow during the fault.
+func (c Case) Spares(f topology.Flow) bool { return slices.Contains(c.Spared, f.Name()) }
 
 func touches(f topology.Flow, nodes []string) bool {
 	if slices.Contains(nodes, f.Sender) {

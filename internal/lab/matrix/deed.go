@@ -11,7 +11,7 @@ import (
 // Verb is what a deed does.
 type Verb string
 
-// Verbs. Those of a port need At, those of a machine Node, Reset both a node and the peer's node.
+// Verbs. Those of a port need At, those of a machine Node, those of a session both a node and the peer's node.
 const (
 	PortDown  Verb = "port-down" // administratively; the far end loses its carrier
 	PortUp    Verb = "port-up"
@@ -27,6 +27,8 @@ const (
 	Die       Verb = "die"   // the machine: daemon, ports, and all that its kernel knew
 	Boot      Verb = "boot"
 	Reset     Verb = "reset"    // the routing connection with Peer, by TCP
+	Shut      Verb = "shut"     // the routing session with Peer, by order of its operator
+	Open      Verb = "open"     // the end of it
 	Reconfig  Verb = "reconfig" // its config gains the line Text; the next start reads it
 	Drain     Verb = "drain"    // its daemon is told to let everybody leave, and that is waited for
 	Undrain   Verb = "undrain"
@@ -68,6 +70,8 @@ func (d Deed) String() string {
 		return d.Node + " forwards again"
 	case Reset:
 		return fmt.Sprintf("routing connection %s-%s reset", d.Node, d.Peer)
+	case Shut, Open:
+		return fmt.Sprintf("routing session with %s: %s at %s", d.Peer, d.Verb, d.Node)
 	case Reconfig:
 		return fmt.Sprintf("config of %s gains %q", d.Node, d.Text)
 	case MoveGuest:

@@ -29,6 +29,16 @@ func TestCases_EachIsSoundOnItsTopology(t *testing.T) {
 						t.Errorf("%s: %s", d, err)
 					}
 				}
+				for _, name := range c.Spared {
+					if !slices.ContainsFunc(top.Flows, func(f topology.Flow) bool { return f.Name() == name }) {
+						t.Errorf("no flow %s", name)
+					}
+				}
+				for _, b := range c.Bounds {
+					if e := known(top, Deed{Node: b.Node}); e != "" || b.Port != "" && known(top, Deed{At: topology.End{Node: b.Node, Port: b.Port}}) != "" {
+						t.Errorf("bound of %s %s: no such node or port", b.Node, b.Port)
+					}
+				}
 				if !slices.ContainsFunc(top.Flows, c.Concerns) {
 					t.Error("it concerns no flow")
 				}
@@ -58,7 +68,7 @@ func known(top topology.Topology, d Deed) string {
 
 // opposites undo each other.
 var opposites = map[Verb]Verb{
-	PortDown: PortUp, Deafen: Hear, NoForward: Forward, Kill: Start, Terminate: Start, Freeze: Thaw, Die: Boot, Drain: Undrain,
+	PortDown: PortUp, Deafen: Hear, NoForward: Forward, Kill: Start, Terminate: Start, Freeze: Thaw, Die: Boot, Drain: Undrain, Shut: Open,
 }
 
 func TestCases_WhatIsBroken_IsMended(t *testing.T) {

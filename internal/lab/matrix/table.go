@@ -11,6 +11,7 @@ var (
 	carrierLimit = within(10 * time.Millisecond)
 	deathLimit   = within(15 * time.Millisecond)
 	lateLimit    = within(30 * time.Millisecond)
+	shutLimit    = within(30 * time.Millisecond)
 	linkSilence  = map[string]time.Duration{Default: 400 * time.Millisecond, Fast: 60 * time.Millisecond}
 	leafSilence  = map[string]time.Duration{Default: 400 * time.Millisecond, Fast: 80 * time.Millisecond}
 )
@@ -62,10 +63,25 @@ func links() []Case {
 }
 
 func deaths() []Case {
-	return []Case{{
-		Name: "leaf-dies", Touches: behindA, Limits: deathLimit,
-		Break: []Deed{{Verb: Die, Node: "A"}}, Mend: []Deed{{Verb: Boot, Node: "A"}},
-	}}
+	const left = restartTime + 100*time.Millisecond
+	return []Case{
+		{
+			Name: "leaf-dies", Touches: behindA, Limits: deathLimit,
+			Break: []Deed{{Verb: Die, Node: "A"}}, Mend: []Deed{{Verb: Boot, Node: "A"}},
+		},
+		{
+			// The leaf's kernel forwards until the gateway forgets its routes; then the guard lets its servers go.
+			Name: "leaf-daemon-stays-dead", Variant: Guarded, Touches: behindA, Limits: within(left), Until: left, Watch: restartTime + time.Second,
+			Signs: []Sign{{"G", "session-down"}},
+			Break: []Deed{{Verb: Kill, Node: "A"}}, Mend: []Deed{{Verb: Start, Node: "A"}},
+		},
+		{
+			// Whichever leaf opens first without the gateway has every server: then those of different leaves reach each other too.
+			Name: "gateway-dies", Variant: LocalOnly, Touches: servers, Limits: within(localOnly + time.Second), Dead: []string{"G"},
+			Spared: []string{"C1->C3", "C4->C2"}, Signs: []Sign{{"A", "local-only"}, {"B", "local-only"}}, Watch: 10 * time.Second,
+			Break: []Deed{{Verb: Die, Node: "G"}}, Mend: []Deed{{Verb: Boot, Node: "G"}}, Returns: 3 * time.Second, MendLimit: 3 * time.Second,
+		},
+	}
 }
 
 // late: of two carrier losses within a second the kernel holds the second back.
@@ -116,7 +132,15 @@ const holdTime = 12 * time.Second
 
 func sessions() []Case {
 	lost := Sign{"G", "session-down"}
+	shut := func(at, peer string) Case {
+		return Case{
+			Name: "session-shut-at-" + map[string]string{"G": "gateway", "A": "leaf"}[at], Touches: behindA, Limits: shutLimit, Signs: []Sign{lost},
+			Break: []Deed{{Verb: Shut, Node: at, Peer: peer}}, Mend: []Deed{{Verb: Open, Node: at, Peer: peer}},
+		}
+	}
 	return []Case{
+		shut("G", "A"),
+		shut("A", "G"),
 		{
 			Name: "session-reset", Touches: servers, Signs: []Sign{lost},
 			Break: []Deed{{Verb: Reset, Node: "A", Peer: "G"}},
@@ -136,23 +160,24 @@ func sessions() []Case {
 
 // daemons: forwarding does not depend on them.
 func daemons() []Case {
-	const away, settle, frozen = time.Second, 2 * time.Second, 2 * time.Second
+	const away, frozen = time.Second, 2 * time.Second
 	var out []Case
 	for _, group := range []struct {
-		name  string
-		nodes []string
-	}{{"gateway", []string{"G"}}, {"leaves", []string{"A", "B"}}, {"servers", servers}} {
+		name   string
+		nodes  []string
+		settle time.Duration // it is whole again long before
+	}{{"gateway", []string{"G"}, 2 * time.Second}, {"leaves", []string{"A", "B"}, 2 * time.Second}, {"servers", servers, time.Second}} {
 		for _, way := range []struct {
 			name  string
 			off   Verb
 			on    Verb
 			pause time.Duration
 		}{{"killed", Kill, Start, away}, {"stopped", Terminate, Start, away}, {"frozen", Freeze, Thaw, frozen}} {
-			c := Case{Name: group.name + "-" + way.name, Touches: servers, Watch: settle}
+			c := Case{Name: group.name + "-" + way.name, Touches: servers, Watch: group.settle}
 			for i, n := range group.nodes {
 				first := Deed{Verb: way.off, Node: n}
 				if i > 0 {
-					first.Wait = settle
+					first.Wait = group.settle
 				}
 				c.Break = append(c.Break, first, Deed{Verb: way.on, Node: n, Wait: way.pause})
 			}
@@ -222,9 +247,11 @@ func guests() []Case {
 
 // hostile: one server sends what it likes; the others must not notice. Its own flows are its own affair.
 func hostile() []Case {
-	const rate, long = 50_000, 20 * time.Second
+	const rate, long, growth = 50_000, 20 * time.Second, 64
 	return []Case{{
 		Name: "arp-flood", Touches: []string{"C1"}, Limits: within(long), Watch: long + 2*time.Second, Harmless: true,
-		Break: []Deed{{Verb: Flood, At: otherLink.lower, Rate: rate, Long: long}},
+		Signs:  []Sign{{"A", "arp-flood"}},
+		Bounds: []Bound{{Node: "A", Port: otherLink.upper.Port, Hosts: topology.HostsMax, Growth: growth}, {Node: "B", Growth: growth}, {Node: "G", Growth: growth}},
+		Break:  []Deed{{Verb: Flood, At: otherLink.lower, Rate: rate, Long: long}},
 	}}
 }

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
+	"time"
 
 	"peerless/internal/lab/topology"
 )
@@ -31,6 +33,10 @@ func Topology(v Variant, profile string) (topology.Topology, error) {
 		}
 	case WithGuest:
 		addGuest(&t)
+	case Guarded:
+		guard(&t)
+	case LocalOnly:
+		configure(&t, "local-only: "+localOnly.String(), topology.Leaf)
 	}
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
@@ -42,6 +48,34 @@ func Topology(v Variant, profile string) (topology.Topology, error) {
 		}
 	}
 	return t, nil
+}
+
+// restartTime is how long a gateway keeps the routes of a leaf whose daemon is dead, where a guard waits for it, and localOnly how long a
+// leaf waits for its gateway.
+const (
+	restartTime = 2 * time.Second
+	localOnly   = time.Second
+)
+
+// configure adds a line to the configs of all nodes of some roles.
+func configure(t *topology.Topology, line string, roles ...topology.Role) {
+	for i, n := range t.Nodes {
+		if slices.Contains(roles, n.Role) {
+			t.Nodes[i].Config += line + "\n"
+		}
+	}
+}
+
+// guard has leaf A guarded. Nothing but a lost carrier makes a server move: the dead daemon's kernel still answers for its leaf.
+func guard(t *topology.Topology) {
+	configure(t, "graceful-restart: "+restartTime.String(), topology.Gateway, topology.Leaf)
+	for i := range t.Nodes {
+		n := &t.Nodes[i]
+		n.Guard = n.Name == "A"
+		if n.Role == topology.Server {
+			n.Config, _, _ = strings.Cut(n.Config, "probe:\n") // it is the last of the config
+		}
+	}
 }
 
 // addGuest gives C1 and C3 a place for one guest each; the guest lives with C1.
