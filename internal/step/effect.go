@@ -107,7 +107,8 @@ type Route struct {
 	More      []NextHop
 }
 
-// Neighbor is a kernel neighbour entry NUD_NOARP | NTF_EXT_LEARNED: the kernel neither probes nor ages it.
+// Neighbor is a kernel neighbour entry NUD_PERMANENT | NTF_EXT_LEARNED: the kernel neither probes nor ages it, and keeps it when the carrier
+// is lost: with NUD_NOARP it would delete, and tell of, all entries of the port before it tells that the carrier is lost.
 type Neighbor struct {
 	Port model.Port
 	Addr netip.Addr

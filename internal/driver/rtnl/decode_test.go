@@ -99,7 +99,7 @@ func TestDecode(t *testing.T) {
 			metric: 20, protocol: mark, hops: []hop{{index: 2, via: defaultRoute.NextHop.Via}, {index: 3, via: defaultRoute.More[0].Via}}}},
 		{"default route by an IPv6 next hop, link down", decRoute, via6(), route{table: 254, prefix: defaultRoute.Prefix,
 			protocol: unix.RTPROT_BGP, hops: []hop{{index: 2, via: netip.MustParseAddr("fe80::1"), down: true}}}},
-		{"neighbour", decNeighbor, neighborBody, neighbor{index: 3, addr: hostNeighbor.Addr, mac: macTwo, state: unix.NUD_NOARP, flags: unix.NTF_EXT_LEARNED, mark: mark}},
+		{"neighbour", decNeighbor, neighborBody, neighbor{index: 3, addr: hostNeighbor.Addr, mac: macTwo, state: unix.NUD_PERMANENT, flags: unix.NTF_EXT_LEARNED, mark: mark}},
 		{"forwarding entry", decNeighbor, with(neighborBody, 0, unix.AF_BRIDGE), nil},
 		{"broadcast neighbour", decNeighbor, built(encodeNeighbor(group, false, fixed)), nil},
 		{"multicast neighbour", decNeighbor, built(encodeNeighbor(multicast, false, fixed)), nil},

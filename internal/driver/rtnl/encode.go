@@ -141,7 +141,7 @@ func encodeNeighbor(o step.Neighbor, absent bool, index lookup) (request, error)
 	if err != nil {
 		return request{}, err
 	}
-	p := neighborHeader(unix.AF_INET, i, unix.NUD_NOARP, unix.NTF_EXT_LEARNED)
+	p := neighborHeader(unix.AF_INET, i, unix.NUD_PERMANENT, unix.NTF_EXT_LEARNED)
 	p.addr(unix.NDA_DST, o.Addr)
 	if !absent {
 		p.attr(unix.NDA_LLADDR, o.MAC[:])

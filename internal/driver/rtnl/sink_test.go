@@ -118,7 +118,7 @@ func TestApply_Neighbor_IsNoARPAndExternallyLearned(t *testing.T) {
 	for _, mac := range []model.MAC{macOne, macTwo, macTwo} {
 		host.MAC = mac
 		apply(t, d, host)
-		want := neighbor{index: k.index("na"), addr: host.Addr, mac: mac, state: unix.NUD_NOARP, flags: unix.NTF_EXT_LEARNED, mark: mark}
+		want := neighbor{index: k.index("na"), addr: host.Addr, mac: mac, state: unix.NUD_PERMANENT, flags: unix.NTF_EXT_LEARNED, mark: mark}
 		if have := read(); len(have) != 1 || have[0] != want {
 			t.Errorf("neighbour is %+v, want %+v", have, want)
 		}
