@@ -43,6 +43,7 @@ type Engine struct {
 	sources  []Source
 	todo     []Action // gathered, not yet carried out
 	spare    []Action
+	emptied  []any // to be the next inbox
 
 	mu    sync.Mutex
 	inbox []any // step.Event, []outcome or func()
@@ -152,18 +153,12 @@ func (e *Engine) Run(ctx context.Context) error {
 func (e *Engine) loop(ctx context.Context, failed <-chan error) error {
 	alarm := time.NewTimer(time.Hour)
 	defer alarm.Stop()
-	var spare []any
 	for {
-		e.mu.Lock()
-		batch := e.inbox
-		e.inbox = spare[:0]
-		e.mu.Unlock()
-		for i, item := range batch {
-			e.handle(item)
-			batch[i] = nil
+		for range roundsMax {
+			if !e.takeIn() {
+				break
+			}
 		}
-		e.carryOut()
-		spare = batch
 		e.fire()
 		alarm.Reset(e.untilNext())
 		select {
@@ -175,6 +170,25 @@ func (e *Engine) loop(ctx context.Context, failed <-chan error) error {
 			return nil
 		}
 	}
+}
+
+// roundsMax bounds how often what has come is taken in before timers get their turn. What came while a batch was being handled goes
+// before them, too: on a busy machine an answer must not come after the verdict that there was none.
+const roundsMax = 4
+
+// takeIn handles what has come; it reports false if there was nothing.
+func (e *Engine) takeIn() bool {
+	e.mu.Lock()
+	batch := e.inbox
+	e.inbox, e.emptied = e.emptied[:0], nil
+	e.mu.Unlock()
+	for i, item := range batch {
+		e.handle(item)
+		batch[i] = nil
+	}
+	e.carryOut()
+	e.emptied = batch
+	return len(batch) > 0
 }
 
 // handle gives the machine what has come, and gathers what is to be done: the first event is acted on at once, and what came while

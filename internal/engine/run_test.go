@@ -6,6 +6,7 @@ import (
 	"io"
 	"log/slog"
 	"net/netip"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -203,6 +204,34 @@ func TestEngine_TimersFireInOrderAndViewAnswers(t *testing.T) {
 		}
 		if len(fired) != 2 || fired[0] != "a" || fired[1] != "b" {
 			t.Fatalf("fired %v", fired)
+		}
+	})
+}
+
+func TestEngine_WhatCameWhileItWasBusy_GoesBeforeTimers(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []string
+		m := &script{on: func(now model.Instant, ev step.Event) []step.Effect {
+			switch ev := ev.(type) {
+			case step.Started:
+				return []step.Effect{step.Arm{Timer: step.Timer{Kind: "verdict"}, At: now.Mono + 20*time.Millisecond}}
+			case step.PortChanged:
+				order = append(order, "much work")
+				time.Sleep(50 * time.Millisecond)
+			case step.AddressChanged:
+				order = append(order, "answer")
+			case step.TimerFired:
+				order = append(order, ev.Timer.Kind)
+			}
+			return nil
+		}}
+		e := running(t, m)
+		e.Post(step.PortChanged{})
+		time.Sleep(30 * time.Millisecond)
+		e.Post(step.AddressChanged{})
+		time.Sleep(time.Second)
+		if want := []string{"much work", "answer", "verdict"}; !slices.Equal(order, want) {
+			t.Fatalf("%v, want %v", order, want)
 		}
 	})
 }
