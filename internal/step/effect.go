@@ -176,6 +176,7 @@ type Advertisement struct {
 	HasMED   bool
 	NoExport bool // RFC 1997 NO_EXPORT
 	Large    []model.LargeCommunity
+	Withheld []netip.Addr // configured neighbours that are not told it, and are told its withdrawal if they were
 }
 
 // BFDSession is bidirectional forwarding detection with a neighbour on a port (RFC 5880, asynchronous; RFC 5881, single hop). Interval

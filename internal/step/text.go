@@ -280,6 +280,9 @@ func (o Advertisement) String() string {
 	for _, l := range o.Large {
 		b.WriteString(" " + l.String())
 	}
+	for _, a := range o.Withheld {
+		b.WriteString(" not to " + a.String())
+	}
 	return b.String() + word(o.NoExport, " no-export", "")
 }
 

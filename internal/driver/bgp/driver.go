@@ -157,7 +157,7 @@ func (d *Driver) Apply(wants []step.Want) []error {
 		run, at = nil, nil
 	}
 	for i, w := range wants {
-		path, err := encode(w)
+		path, err := d.opts.encode(w)
 		if err != nil {
 			errs[i] = err
 			continue

@@ -275,3 +275,57 @@ func TestNeighborAS_NotTold_AnyIsTakenAndPathsKeepTheirASPath(t *testing.T) {
 		t.Errorf("path %+v", got)
 	}
 }
+
+// A route is withheld from one of two neighbours, and told to it again: only that one hears a change, and at once.
+func TestApply_Withheld_OnlyThatNeighbourIsToldTheWithdrawal(t *testing.T) {
+	w := newWorld(t)
+	g := w.options(1)
+	g.Neighbors, g.Withholds = []Neighbor{w.leaf(2), w.leaf(3)}, true
+	gateway, one := w.start(g), w.start(w.options(2))
+	gateway.awaitUp(one.addr)
+	two := w.start(w.options(3))
+	gateway.awaitUp(two.addr)
+	withheld := func(from ...netip.Addr) step.Want {
+		return step.Want{Object: step.Advertisement{Prefix: everything, Withheld: from}}
+	}
+	gateway.apply(withheld())
+	one.awaitPath(everything, false)
+	two.awaitPath(everything, false)
+	one.apply(tell(host1, 1))
+	two.awaitPath(host1, false)
+	gateway.apply(withheld(one.addr))
+	one.awaitPath(everything, true)
+	gateway.apply(withheld())
+	one.awaitPath(everything, false)
+	gateway.apply(withheld(two.addr))
+	two.awaitPath(everything, true)
+	for _, p := range one.mentions(everything) {
+		if p.Withdrawn {
+			t.Error("what is withheld from one is withdrawn from the other")
+		}
+	}
+	two.apply(tell(host2, 1))
+	one.awaitPath(host2, false)
+	if got := two.mentions(host1); len(got) != 0 {
+		t.Errorf("told again what did not change: %v", got)
+	}
+}
+
+// A neighbour that comes back, or comes later, is not told what is withheld from it.
+func TestApply_Withheld_FromANeighbourThatComesLater(t *testing.T) {
+	w := newWorld(t)
+	g := w.options(1)
+	g.Neighbors, g.Withholds = []Neighbor{w.leaf(2), w.leaf(3)}, true
+	gateway := w.start(g)
+	gateway.apply(step.Want{Object: step.Advertisement{Prefix: everything, Withheld: []netip.Addr{w.addr(2)}}})
+	one, two := w.start(w.options(2)), w.start(w.options(3))
+	two.awaitPath(everything, false)
+	one.awaitUp(gateway.addr)
+	two.apply(tell(host1, 1))
+	one.awaitPath(host1, false)
+	if got := one.mentions(everything); len(got) != 0 {
+		t.Errorf("told %v", got)
+	}
+	gateway.apply(step.Want{Object: step.Advertisement{Prefix: everything}})
+	one.awaitPath(everything, false)
+}

@@ -27,6 +27,7 @@ type Options struct {
 	// Transit lets host routes heard from one neighbour be told to the others: true on a gateway, whose leaves live by
 	// this feed; false on a leaf, which must not become a path between two gateways. What carries NO_EXPORT is never passed on.
 	Transit          bool
+	Withholds        bool           // routes may be withheld from single ones of Neighbors
 	AlwaysCompareMED bool           // the lowest MED wins whatever AS it comes from: the newest claim goes into the feed
 	Accept           []netip.Prefix // only host routes inside these are heard
 	AcceptDefault    bool           // and 0.0.0.0/0

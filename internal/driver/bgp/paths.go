@@ -3,6 +3,7 @@ package bgp
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"time"
 
 	"github.com/osrg/gobgp/v4/pkg/apiutil"
@@ -14,7 +15,7 @@ import (
 
 // encode gives a want the form that GoBGP takes. For an unspecified next hop GoBGP puts its own address on each session; a
 // next hop that we give goes out as it is.
-func encode(w step.Want) (*apiutil.Path, error) {
+func (o *Options) encode(w step.Want) (*apiutil.Path, error) {
 	a, ok := w.Object.(step.Advertisement)
 	if !ok || !a.Prefix.Addr().Is4() {
 		return nil, fmt.Errorf("apply %s: want an IPv4 advertisement", w.Object)
@@ -42,9 +43,13 @@ func encode(w step.Want) (*apiutil.Path, error) {
 	if a.NoExport {
 		p.Attrs = append(p.Attrs, packet.NewPathAttributeCommunities([]uint32{uint32(packet.COMMUNITY_NO_EXPORT)}))
 	}
-	if len(a.Large) > 0 {
-		large := make([]*packet.LargeCommunity, len(a.Large))
-		for i, c := range a.Large {
+	marks := a.Large
+	for _, n := range a.Withheld {
+		marks = append(slices.Clip(marks), o.withheld(n))
+	}
+	if len(marks) > 0 {
+		large := make([]*packet.LargeCommunity, len(marks))
+		for i, c := range marks {
 			large[i] = packet.NewLargeCommunity(c.Global, c.Local1, c.Local2)
 		}
 		p.Attrs = append(p.Attrs, packet.NewPathAttributeLargeCommunities(large))

@@ -46,6 +46,9 @@ func configure(ctx context.Context, gobgp *server.BgpServer, o *Options) error {
 	if err := importPolicy(ctx, gobgp, o); err != nil {
 		return fmt.Errorf("start bgp: set import policy: %w", err)
 	}
+	if err := exportPolicy(ctx, gobgp, o); err != nil {
+		return fmt.Errorf("start bgp: set export policy: %w", err)
+	}
 	return nil
 }
 
