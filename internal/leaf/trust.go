@@ -5,7 +5,7 @@ import (
 	"time"
 
 	"peerless/internal/leaf/linkage"
-	"peerless/internal/leaf/watch"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -29,7 +29,7 @@ const (
 
 // trust is what is known of a downlink's passing frames.
 type trust struct {
-	watch   *watch.Watch // nil: nobody is asked
+	watch   *liveness.Watch // nil: nobody is asked
 	due     time.Duration
 	silent  bool // its hosts answered, and none of them does any more
 	doubted bool // it was silent, and nobody has answered since
@@ -44,7 +44,7 @@ func newTrust(p Probe) trust {
 	if p.Interval <= 0 {
 		return trust{}
 	}
-	return trust{watch: watch.New(p.Interval, p.Multiplier)}
+	return trust{watch: liveness.NewWatch(p.Interval, p.Multiplier)}
 }
 
 func (d *downlink) watched() bool {

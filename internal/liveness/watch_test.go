@@ -1,4 +1,4 @@
-package watch
+package liveness
 
 import (
 	"net/netip"
@@ -6,8 +6,6 @@ import (
 	"testing"
 	"time"
 )
-
-const ms = time.Millisecond
 
 func host(n byte) netip.Addr { return netip.AddrFrom4([4]byte{10, 10, 10, n}) }
 
@@ -30,7 +28,7 @@ func run(w *Watch, from, to time.Duration, answers ...byte) (silent time.Duratio
 }
 
 func TestWatch_NobodyEverAnswered_IsNeverSilent(t *testing.T) {
-	w := New(100*ms, 3)
+	w := NewWatch(100*ms, 3)
 	w.Meet(host(1))
 	silent, asked := run(w, 0, 10*time.Second)
 	if silent != 0 || len(asked) != tries {
@@ -40,7 +38,7 @@ func TestWatch_NobodyEverAnswered_IsNeverSilent(t *testing.T) {
 
 func TestWatch_Witness_SilentWithinTheBound(t *testing.T) {
 	for _, pace := range []struct{ interval, bound time.Duration }{{100 * ms, 350 * ms}, {10 * ms, 40 * ms}} {
-		w := New(pace.interval, 3)
+		w := NewWatch(pace.interval, 3)
 		w.Meet(host(1))
 		run(w, 0, time.Second, 1)
 		silent, _ := run(w, time.Second, 5*time.Second)
@@ -51,7 +49,7 @@ func TestWatch_Witness_SilentWithinTheBound(t *testing.T) {
 }
 
 func TestWatch_OneHostDies_AnotherSpeaksForTheLink(t *testing.T) {
-	w := New(100*ms, 3)
+	w := NewWatch(100*ms, 3)
 	for n := byte(1); n <= 3; n++ {
 		w.Meet(host(n))
 	}
@@ -69,7 +67,7 @@ func TestWatch_OneHostDies_AnotherSpeaksForTheLink(t *testing.T) {
 }
 
 func TestWatch_HostThatLeft_SaysNothing(t *testing.T) {
-	w := New(100*ms, 3)
+	w := NewWatch(100*ms, 3)
 	w.Meet(host(1))
 	run(w, 0, time.Second, 1)
 	w.Tick(w.Next())
@@ -80,7 +78,7 @@ func TestWatch_HostThatLeft_SaysNothing(t *testing.T) {
 }
 
 func TestWatch_OwnPause_IsExcused(t *testing.T) {
-	w := New(100*ms, 1)
+	w := NewWatch(100*ms, 1)
 	w.Meet(host(1))
 	run(w, 0, time.Second, 1)
 	w.Tick(w.Next())
@@ -91,7 +89,7 @@ func TestWatch_OwnPause_IsExcused(t *testing.T) {
 }
 
 func TestWatch_ManyHosts_AFewAreAsked(t *testing.T) {
-	w := New(100*ms, 3)
+	w := NewWatch(100*ms, 3)
 	for n := byte(1); n < 200; n++ {
 		w.Meet(host(n))
 	}

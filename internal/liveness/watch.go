@@ -1,15 +1,9 @@
-// Package watch decides whether the link to a server port passes frames in both directions.
-//
-// It decides which hosts are asked and when their joint silence means the link. It never decides what follows, never calls a link dead by
-// which nobody has answered yet, and never by the silence of one host while another one answers.
-package watch
+package liveness
 
 import (
 	"net/netip"
 	"slices"
 	"time"
-
-	"peerless/internal/liveness"
 )
 
 // witnesses bounds how many hosts are asked for one link, and tries how often one that has never answered is asked.
@@ -19,9 +13,11 @@ const (
 	quiet     = 2 // unanswered questions are more than bad luck
 )
 
-// Watch follows one link. Build it with New.
+// Watch decides by the answers of hosts whether the way to them works in both directions: a leaf's link to a server port, a gateway's way
+// through a leaf. It decides which hosts are asked and when their joint silence means the way; it never calls a way dead by which nobody
+// has answered yet, and never by the silence of one host while another one answers. Build it with NewWatch.
 type Watch struct {
-	det   liveness.Detector
+	det   Detector
 	known []netip.Addr // hosts that have answered, the newest first: the first one is asked, all of them if it is silent
 	fresh []newcomer   // hosts that are to show whether they answer
 	last  time.Duration
@@ -32,9 +28,9 @@ type newcomer struct {
 	asked int
 }
 
-// New makes a watch that knows nobody.
-func New(interval time.Duration, multiplier int) *Watch {
-	return &Watch{det: liveness.Detector{Interval: interval, Multiplier: multiplier, Patience: liveness.Patience(interval)}}
+// NewWatch makes a watch that knows nobody.
+func NewWatch(interval time.Duration, multiplier int) *Watch {
+	return &Watch{det: Detector{Interval: interval, Multiplier: multiplier, Patience: Patience(interval)}}
 }
 
 // Proven reports whether anybody has answered by this link.
@@ -42,6 +38,23 @@ func (w *Watch) Proven() bool { return len(w.known) > 0 }
 
 // Quiet reports whether the last questions, each given its time, had no answer, though it is too early to call the link silent.
 func (w *Watch) Quiet() bool { return w.Proven() && w.det.Missed() >= quiet }
+
+// Known is how many hosts have answered by this way.
+func (w *Watch) Known() int { return len(w.known) }
+
+// Missed is how many questions in a row nobody has answered.
+func (w *Watch) Missed() int { return w.det.Missed() }
+
+// Full reports whether there is no room for another witness.
+func (w *Watch) Full() bool { return len(w.known)+len(w.fresh) >= witnesses }
+
+// Keep lets go of witnesses that are not behind this way any more.
+func (w *Watch) Keep(here func(netip.Addr) bool) {
+	if w.known, w.fresh = slices.DeleteFunc(w.known, func(a netip.Addr) bool { return !here(a) }),
+		slices.DeleteFunc(w.fresh, func(n newcomer) bool { return !here(n.addr) }); !w.Proven() {
+		w.det.Heard()
+	}
+}
 
 // Excuse tells that we ourselves were not running until then.
 func (w *Watch) Excuse(until time.Duration) { w.det.Excuse(until) }
@@ -78,7 +91,7 @@ func (w *Watch) Tick(now time.Duration) (silent bool, ask []netip.Addr) {
 
 // Meet tells of a host that may become a witness.
 func (w *Watch) Meet(addr netip.Addr) {
-	if !w.knows(addr) && len(w.known)+len(w.fresh) < witnesses {
+	if !w.knows(addr) && !w.Full() {
 		w.fresh = append(w.fresh, newcomer{addr: addr})
 	}
 }
