@@ -69,7 +69,7 @@ const attachmentsMax = 4096
 func gatewaySpeaker(c *config.Gateway, life *life, log *slog.Logger) bgp.Options {
 	o := bgp.Options{
 		AS: c.AS, RouterID: c.RouterID, ListenPort: int(c.BGP.Port), HoldTime: c.BGP.HoldTime, GracefulRestart: c.GracefulRestart,
-		Restarting: life.restarting, Transit: true, AlwaysCompareMED: true, MaxPrefixes: c.MaxHosts + attachmentsMax,
+		Restarting: life.restarting, Transit: true, Withholds: c.Probe.Through != nil, AlwaysCompareMED: true, MaxPrefixes: c.MaxHosts + attachmentsMax,
 		Accept: []netip.Prefix{c.AttachmentRange}, Logger: log.With(logkey.Driver, "bgp"),
 	}
 	for _, s := range c.Subnets {

@@ -121,6 +121,18 @@ var badOthers = []badInput{
 		},
 	},
 	{
+		"asks through leaves without a default route to withhold", smallGateway, "leaves:", "default-route: false\nprobe: {through: {}}\nleaves:",
+		[]string{
+			`t.yaml:8:18: probe.through: with default-route: false there is no default route that could be withheld from a leaf; leave it out, or set default-route: true`,
+		},
+	},
+	{
+		"asks through leaves beside an engine", smallGateway, "leaves:", "routes: kernel\nprobe: {through: {}}\nleaves:",
+		[]string{
+			`t.yaml:8:18: probe.through: without routes: bgp this gateway tells no leaf a default route that it could withhold; leave it out`,
+		},
+	},
+	{
 		"two leaves on one port", smallGateway, "to-B", "to-A",
 		[]string{
 			`t.yaml:9:21: port to-A is named twice, first in leaves[0].port on line 8; every leaf hangs on a port of its own`,

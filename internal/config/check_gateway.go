@@ -35,6 +35,7 @@ func (d *decoder) checkGateway(c *Gateway) {
 	d.checkGatewayHosts(c, subnets)
 	d.checkAttachments(c, subnets)
 	d.checkPace("probe.leaves", c.Probe.Leaves)
+	d.checkCrossing(c)
 	d.checkBFD(&c.BFD, &c.Common)
 	d.count("max-hosts", c.MaxHosts, 1<<20)
 	// 0 and 253 to 255 are the kernel's own tables; a hundred numbers from the base are ours.
@@ -43,6 +44,22 @@ func (d *decoder) checkGateway(c *Gateway) {
 	}
 	d.checkRestart(c.GracefulRestart)
 	d.checkBGP(c.BGP)
+}
+
+// checkCrossing refuses questions of which nothing could follow: a leaf that forwards nothing is not told the default route.
+func (d *decoder) checkCrossing(c *Gateway) {
+	t := c.Probe.Through
+	if t == nil {
+		return
+	}
+	const path = "probe.through"
+	d.checkPace(path, Pace{Interval: t.Interval, Multiplier: t.Multiplier})
+	switch {
+	case c.Routes.Mode != RoutesBGP:
+		d.wrong(path, path+": without routes: bgp this gateway tells no leaf a default route that it could withhold", "leave it out")
+	case !c.DefaultRoute:
+		d.wrong(path, path+": with default-route: false there is no default route that could be withheld from a leaf", "leave it out, or set default-route: true")
+	}
 }
 
 func (d *decoder) checkLeaves(c *Gateway, ports places) {

@@ -68,6 +68,9 @@ func (c *Gateway) Machine() gateway.Config {
 		Default: c.DefaultRoute && c.Routes.Mode == RoutesBGP, NoBGP: c.Routes.Mode != RoutesBGP,
 		LeafProbe: gateway.Probe(c.Probe.Leaves), BFD: gateway.Probe(c.BFD.pace()), Engine: c.Routes.engine(),
 	}
+	if t := c.Probe.Through; t != nil {
+		out.Through = gateway.Probe{Interval: t.Interval, Multiplier: t.Multiplier}
+	}
 	for _, s := range c.Subnets {
 		out.Subnets = append(out.Subnets, s.Prefix)
 	}

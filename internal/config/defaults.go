@@ -127,5 +127,7 @@ func defaultElement(v any) {
 		e.MinUplinks = 1
 	case *Through:
 		e.Interval, e.Multiplier = paceDefault, paceMissed
+	case *Crossing:
+		e.Interval, e.Multiplier = paceDefault, paceMissed
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -42,7 +43,14 @@ type KernelRoutes struct {
 
 // GatewayProbes paces the gateway's probes.
 type GatewayProbes struct {
-	Leaves Pace `yaml:"leaves"`
+	Leaves  Pace      `yaml:"leaves"`
+	Through *Crossing `yaml:"through,omitempty"`
+}
+
+// Crossing asks through every leaf whether it forwards. Without it nobody asks.
+type Crossing struct {
+	Interval   time.Duration `yaml:"interval"`
+	Multiplier int           `yaml:"multiplier"`
 }
 
 // ServerLinks says what a server port hangs on, where no leaf tells it.

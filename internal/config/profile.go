@@ -42,6 +42,9 @@ func (d *decoder) profileLeaf(c *Leaf) {
 func (d *decoder) profileGateway(c *Gateway) {
 	if d.fast(&c.Common) {
 		d.unless("probe.leaves.interval", &c.Probe.Leaves.Interval, paceFast)
+		if t := c.Probe.Through; t != nil {
+			d.unless("probe.through.interval", &t.Interval, paceFast)
+		}
 	}
 }
 

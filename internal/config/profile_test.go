@@ -9,7 +9,7 @@ func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
 	const ms = time.Millisecond
 	for _, tt := range []struct {
 		name, text string
-		paces      []time.Duration // leaf: hosts, uplinks, links; gateway: leaves; server: standby-probe, leaf, through if asked for
+		paces      []time.Duration // leaf: hosts, uplinks, links; gateway: leaves, through if asked for; server: standby-probe, leaf, through if asked for
 	}{
 		{"leaf without", smallLeaf, []time.Duration{1000 * ms, 100 * ms, 100 * ms}},
 		{"leaf default", smallLeaf + "profile: default\n", []time.Duration{1000 * ms, 100 * ms, 100 * ms}},
@@ -20,6 +20,9 @@ func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
 		{"leaf fast without a feed", smallLeaf + "profile: fast\nadvertise: none\n", []time.Duration{100 * ms, 10 * ms}},
 		{"gateway", smallGateway, []time.Duration{100 * ms}},
 		{"gateway fast", smallGateway + "profile: fast\n", []time.Duration{10 * ms}},
+		{"gateway asking through", smallGateway + "probe: {through: {}}\n", []time.Duration{100 * ms, 100 * ms}},
+		{"gateway fast, asking through", smallGateway + "profile: fast\nprobe: {through: {multiplier: 5}}\n", []time.Duration{10 * ms, 10 * ms}},
+		{"gateway fast, asking through at its own pace", smallGateway + "profile: fast\nprobe: {through: {interval: 50ms}}\n", []time.Duration{10 * ms, 50 * ms}},
 		{"server", smallServer, []time.Duration{100 * ms, 100 * ms}},
 		{"server fast", smallServer + "profile: fast\n", []time.Duration{10 * ms, 10 * ms}},
 		{"server fast, asking through", smallServer + "profile: fast\nprobe: {through: {target: 10.0.0.1}}\n", []time.Duration{10 * ms, 10 * ms, 10 * ms}},
@@ -32,6 +35,12 @@ func TestProfile_SetsThePacesThatAreNotGiven(t *testing.T) {
 				got = []time.Duration{f.Leaf.Probe.Hosts.Interval, f.Leaf.Probe.Uplinks.Interval, f.Leaf.Probe.Links.Interval}
 			case f.Gateway != nil:
 				got = []time.Duration{f.Gateway.Probe.Leaves.Interval}
+				if t := f.Gateway.Probe.Through; t != nil {
+					got = append(got, t.Interval)
+				}
+				if m := f.Gateway.Machine(); (m.Through.Interval > 0) != (f.Gateway.Probe.Through != nil) {
+					t.Errorf("the machine asks through at %s", m.Through.Interval)
+				}
 			default:
 				got = []time.Duration{f.Server.StandbyProbe, f.Server.Probe.Leaf.Interval}
 				if t := f.Server.Probe.Through; t != nil {

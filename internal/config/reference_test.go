@@ -52,7 +52,7 @@ func explanations(text string) map[string]explained {
 
 // instead names the keys that the lines marked "#|" of a reference config stand for.
 var instead = map[string][]string{
-	RoleLeaf: {"advertise"}, RoleGateway: {"routes", "dynamic-leaves", "peer", "static-hosts"},
+	RoleLeaf: {"advertise"}, RoleGateway: {"routes", "dynamic-leaves", "peer", "static-hosts", "probe"},
 }
 
 // forms are the reference config as it stands, and the one that it has in comments beside it, for a node beside an engine.

@@ -111,6 +111,9 @@ func (m *Machine) firstSight(l *leaf, st step.PortState, rules map[step.Key]bool
 		m.portSysctls(l.Port)
 		m.watch(l)
 	}
+	if st.Up() {
+		m.cross(l)
+	}
 	switch {
 	case !st.Up():
 		l.session = true // whatever session there is has to begin anew

@@ -94,9 +94,7 @@ func (m *Machine) doubt(l *leaf, on bool) {
 		return
 	}
 	l.bfd.lost = on
-	m.table.SetDoubt(l.id, on)
-	m.queueLeaf(l)
-	m.hurry = true
+	m.redoubt(l)
 }
 
 // press draws the verdict on the quick question before and asks the next one. A leaf that is silent is asked on, so that it is heard when

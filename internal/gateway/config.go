@@ -25,6 +25,7 @@ type Config struct {
 	Static          []StaticHost
 	LeafProbe       Probe        // of static hosts' next hops; no interval: link state alone decides
 	BFD             Probe        // with every leaf; no interval: none
+	Through         Probe        // whether every leaf forwards; no interval: nobody asks
 	NoBGP           bool         // no leaf has a session
 	Attachments     []Attachment // what leaves that tell nothing would tell
 	Burst           int          // more hosts than that, moving at once, are repaired first and tidied up later; zero: liveness.Burst

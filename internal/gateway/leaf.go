@@ -41,7 +41,8 @@ type leaf struct {
 	why   string     // in words, why the phase is what it is
 	cause step.Cause // the transition that took the leaf out; zero once it serves again
 
-	bfd detection
+	bfd   detection
+	cross crossing
 
 	session   bool
 	since     time.Duration // when the session came or went
@@ -70,7 +71,7 @@ type leaf struct {
 func (m *Machine) addLeaf(cfg Leaf, slot uint32) *leaf {
 	l := &leaf{
 		Leaf: cfg, id: m.table.AddLeaf(cfg.Address), slot: slot, via: cfg.Address, asn: cfg.AS, why: "nothing is known of the port yet",
-		bfd: newDetection(m.cfg.BFD), reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
+		bfd: newDetection(m.cfg.BFD), cross: newCrossing(m.cfg.Through), reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
 		claimedWhy: "leaf " + cfg.Name + " claims it", backupWhy: "leaf " + cfg.Name + " has the same server port up",
 		tentativeWhy: "server port failed: leaf " + cfg.Name + " has it up",
 	}

@@ -28,6 +28,7 @@ const (
 	timerLater   = "later"   // what was put off until many hosts are repaired
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
+	timerThrough = "through" // echoes through a leaf
 	timerRestart = "restart" // adopted routes that nobody confirmed
 )
 
@@ -63,6 +64,7 @@ type Machine struct {
 	scratch  []*mapping.Host
 
 	probe       prober
+	echoes      uint16 // how many were sent: the source of their sequence numbers
 	leafPorts   []map[uint32]string
 	serverPorts map[model.AttachmentID]string
 	tooMany     bool // a leaf too many was reported
@@ -120,6 +122,8 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 	case step.Failed: // the engine tries again and keeps the record; a rule that is not in place keeps its leaf out
 	case step.ARPSeen:
 		m.onARP(ev)
+	case step.EchoSeen:
+		m.onEcho(ev)
 	case step.EngineState: // beside an engine there is a Watcher
 	case step.NeighborChanged, step.RARPSeen, step.DataSeen: // hosts are the leaves' business
 	}
@@ -164,6 +168,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onProbe()
 	case timerDoubt:
 		m.press(m.leaves[t.ID])
+	case timerThrough:
+		m.onThrough(m.leaves[t.ID])
 	case timerRestart:
 		m.endRestart("the graceful-restart time is over")
 	}

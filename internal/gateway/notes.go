@@ -35,6 +35,11 @@ const (
 	whatExpired        = "session-expired"
 	whatAdopted        = "adopted"
 	whatRouteLost      = "route-lost"
+	whatLeafMute       = "leaf-mute" // it answers and forwards nothing
+	whatLeafForwards   = "leaf-forwards"
+	whatLeafKept       = "leaf-kept"        // it is mute, and has the default route all the same
+	whatWithheld       = "default-withheld" // from a leaf that is mute
+	whatTold           = "default-told"
 )
 
 // group gathers the hosts that one step treats alike, so that 10,000 hosts are one note.
@@ -95,7 +100,7 @@ func (m *Machine) tellGroup(g *group, who string, addr netip.Addr, n int) {
 		note.Text, note.Why = fmt.Sprintf("%s moved from leaf %s to leaf %s", who, from, to), "newest claim"
 		switch {
 		case m.table.Doubted(g.from):
-			note.Why = "BFD with leaf " + from + " is down, and leaf " + to + " claims it in a session that is up"
+			note.Why = m.doubtWhy(g.from) + ", and leaf " + to + " claims it in a session that is up"
 		case g.static:
 			note.Why = m.staticWhy(g.from)
 		case g.tentative:
@@ -110,6 +115,13 @@ func (m *Machine) tellGroup(g *group, who string, addr netip.Addr, n int) {
 		note.Peer, note.Text, note.Why = from, who+" gone", "no leaf claims it"
 	}
 	m.note(note)
+}
+
+func (m *Machine) doubtWhy(id mapping.LeafID) string {
+	if l := m.leaves[id]; !l.bfd.lost {
+		return "leaf " + l.Name + " forwards nothing"
+	}
+	return "BFD with leaf " + m.leaves[id].Name + " is down"
 }
 
 func (m *Machine) withdrawnWhy(k *mapping.Link) string {

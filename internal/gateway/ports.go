@@ -33,8 +33,14 @@ func (m *Machine) leafPort(l *leaf, st step.PortState) {
 	if !st.Up() {
 		m.endDoubt(l) // the lost link is evidence enough
 	}
+	if old.Up() && (!st.Up() || recreated) {
+		m.uncross(l)
+	}
 	if !st.Up() || (recreated && l.phase != lost) {
 		m.lose(l, downWhy(st))
+	}
+	if st.Up() && (!old.Up() || recreated) {
+		m.cross(l)
 	}
 	if st.Up() && l.phase == lost && !l.bfd.deaf {
 		l.phase = waiting
@@ -90,6 +96,7 @@ func (m *Machine) lose(l *leaf, why string) {
 	}
 	m.hushed(l)
 	l.unclean = true
+	m.reviewThrough() // another one may be needed now
 }
 
 // endSession forgets what only counts within a session.

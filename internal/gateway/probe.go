@@ -170,6 +170,7 @@ func (m *Machine) question(l *leaf, own, target netip.Addr, why string) {
 // onARP takes the answers.
 func (m *Machine) onARP(ev step.ARPSeen) {
 	m.hear(ev)
+	m.hearThrough(ev)
 	l := m.probe.at(ev.Port)
 	if l == nil {
 		return

@@ -92,8 +92,12 @@ func (m *Machine) portSysctls(p model.Port) {
 	m.want(step.Sysctl{Path: conf + "rp_filter", Value: "0"}, "packets of a host may come by either leaf")
 	m.want(step.Sysctl{Path: conf + "send_redirects", Value: "0"}, "leaves are not to be told of each other")
 	m.want(step.Sysctl{Path: conf + "ignore_routes_with_linkdown", Value: "1"}, "the kernel falls through to backups by itself")
-	if m.probe.uses(p) || m.cfg.BFD.Interval > 0 {
-		m.want(step.Listen{Port: p}, "answers of the leaf")
+	if through := m.cfg.Through.Interval > 0; through || m.probe.uses(p) || m.cfg.BFD.Interval > 0 {
+		l := step.Listen{Port: p}
+		if through {
+			l.Echo = throughIdent
+		}
+		m.want(l, "answers of the leaf")
 	}
 }
 

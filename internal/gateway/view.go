@@ -29,6 +29,7 @@ func (m *Machine) View(now model.Instant) step.View {
 		}
 	}
 	v.Sessions = append(v.Sessions, m.bfdRows(now)...)
+	v.Sessions = append(v.Sessions, m.throughRows(now)...)
 	v.Sessions = append(v.Sessions, m.probeRows(now)...)
 	if m.cfg.Peer != nil {
 		v.Ports = append(v.Ports, step.PortRow{
@@ -54,6 +55,9 @@ func (m *Machine) portRow(l *leaf, carried int) step.PortRow {
 	switch {
 	case l.phase == serving:
 		row.Why += "in use"
+		if l.cross.silent {
+			row.Why += "; it forwards nothing"
+		}
 	case l.phase == lost && l.port.Up():
 		row.Why += "not in use: " + l.why
 	default:

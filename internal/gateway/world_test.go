@@ -118,6 +118,7 @@ type kernel struct {
 	watch   func()             // after every change of the kernel
 	resets  int
 	notes   []step.Note
+	emitted func(step.Effect) // sees what is fired
 }
 
 func newKernel(m *Machine) *kernel {
@@ -148,6 +149,10 @@ func (k *kernel) take(effects []step.Effect) {
 			k.resets++
 		case step.Note:
 			k.notes = append(k.notes, ef)
+		case step.SendARP, step.SendEcho:
+			if k.emitted != nil {
+				k.emitted(ef)
+			}
 		}
 	}
 }
