@@ -162,3 +162,14 @@ func TestTurn_TimerArmedAgain_FiresOnceAtTheNewTime(t *testing.T) {
 		t.Fatalf("machine saw %v", got)
 	}
 }
+
+func TestClock_IsTheKernelsMonotonicClock(t *testing.T) {
+	const slack = 100 * time.Microsecond // between two readings of the origin
+	for range 3 {
+		before := kernelClock()
+		got := Clock().Mono
+		if after := kernelClock(); got < before-slack || got > after+slack {
+			t.Fatalf("%s, want between %s and %s", got, before, after)
+		}
+	}
+}

@@ -9,8 +9,8 @@ const (
 	Portion      = 256
 	PortionPause = 2 * time.Millisecond
 
-	respiteMin  = 10 * time.Millisecond
-	respiteHost = 20 * time.Microsecond
+	respiteMin  = 20 * time.Millisecond
+	respiteHost = 50 * time.Microsecond
 )
 
 // Respite is how long the repair of so many hosts is not to be disturbed.
