@@ -45,7 +45,7 @@ func (d Damping) machine() liveness.Damping {
 
 func (l Downlink) machine() leaf.Downlink {
 	role := model.Primary
-	if l.Role == roleBackup {
+	if l.IsBackup() {
 		role = model.Backup
 	}
 	out := leaf.Downlink{

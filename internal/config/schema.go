@@ -88,6 +88,9 @@ type Downlink struct {
 	StaticHosts []StaticHost `yaml:"static-hosts,omitempty"`
 }
 
+// IsBackup tells whether the port is the backup link of its server.
+func (l Downlink) IsBackup() bool { return l.Role == roleBackup }
+
 // StaticHost is a host bound to a downlink.
 type StaticHost struct {
 	Address netip.Addr `yaml:"address"`

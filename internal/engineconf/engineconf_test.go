@@ -59,7 +59,10 @@ subnets:
   - {prefix: 10.20.0.0/16, gateway: 10.20.0.1, mac: "02:00:5e:00:00:01"}
 attachment-range: 10.255.0.0/16
 uplinks: [{port: A0, neighbor: 172.31.1.1}, {port: eth7.100, neighbor: 172.31.3.1, as: 64999}]
-downlinks: [{port: A1, attachment: 1, role: primary}]
+downlinks:
+  - {port: A1, attachment: 1, role: primary}
+  - {port: A3, attachment: 3, role: backup}
+  - {port: eth8.20, attachment: 4, role: backup}
 graceful-restart: 4095s
 bgp: {port: 1790, hold-time: 3s, password: "s3cr'et#"}
 `,
@@ -204,6 +207,10 @@ func TestGenerate_WhatCannotBe_SaysWhy(t *testing.T) {
 		{"dynamic leaves with OSPF", BIRD, OSPF, nodes["gateway-full"], Options{}, "OSPF runs on ports"},
 		{"port name that is a pattern", BIRD, OSPF, strings.ReplaceAll(nodes["leaf"], "A0", `"A*"`), Options{}, "special meaning"},
 		{"port name that is a negation", BIRD, OSPF, strings.ReplaceAll(nodes["leaf"], "A0", `"-A"`), Options{}, "special meaning"},
+		{
+			"backup port whose name is a cry for help", FRR, OSPF, strings.ReplaceAll(nodes["leaf"], "{port: A1, attachment: 1, role: primary}",
+				`{port: "A?", attachment: 1, role: backup}`), Options{}, "special meaning",
+		},
 		{"password that ends a string", BIRD, BGP, nodes["leaf"] + `bgp: {password: 'a" b'}`, Options{}, "bgp.password"},
 		{
 			"server", FRR, BGP, "role: server\nname: C\nlink-pair: {device: br0, primary: eth0, backup: eth1, gateway: 10.10.10.254}\n", Options{},

@@ -33,7 +33,7 @@ func frr(n *node, p Protocol) Files {
 		t.remark("!", "The leaf's hosts. zebra copies them into the main table too, for as long as they are in this one.")
 		t.line("ip import-table %d distance %d\n!", n.table, importDistance)
 	}
-	n.frrLists(&t)
+	n.frrLists(&t, p)
 	if n.bfd {
 		t.line("bfd\n profile %s\n  transmit-interval %d\n  receive-interval %[2]d\n  detect-multiplier %[3]d\n exit\nexit\n!",
 			profileBFD, n.bfdMillis, n.bfdMissed)
@@ -85,13 +85,13 @@ func frrIntroduction(t *text, n *node, p Protocol) {
 }
 
 // frrLists writes what the node tells, hears and installs.
-func (n *node) frrLists(t *text) {
+func (n *node) frrLists(t *text, p Protocol) {
 	for i, s := range n.subnets {
 		t.line("ip prefix-list %s seq %d permit %s ge 32", listHosts, 5*(i+1), s)
 	}
 	if n.leaf {
 		t.line("ip prefix-list %s seq 5 permit 0.0.0.0/0\n!", listDefault)
-		t.line("route-map %s permit 10\n match ip address prefix-list %s\nexit\n!", mapOut, listHosts)
+		n.frrOut(t, p)
 		t.remark("!", "From the gateway comes the default route and nothing else: the hosts of another leaf are never installed here.")
 		t.line("route-map %s permit 10\n match ip address prefix-list %s\nexit\n!", mapFIB, listDefault)
 		return
@@ -105,6 +105,23 @@ func (n *node) frrLists(t *text) {
 	}
 	t.line("!")
 	t.line("route-map %s permit 10\n match ip address prefix-list %s\nexit\n!", mapFIB, listHosts)
+}
+
+// frrOut writes what a leaf tells. In OSPF a host behind its backup link is told with the better metric: there it is only when its
+// primary link failed, and then the gateway must change at once. Of two equal LSAs ospfd keeps to the older one, whose leaf it may no
+// longer reach: what it takes in before it has found that out it weighs again only one second later (OSPF_ASE_CALC_INTERVAL).
+// And a leaf that returns is believed again what it told before it was cut off.
+func (n *node) frrOut(t *text, p Protocol) {
+	seq := 10
+	if p == OSPF && len(n.backups) > 0 {
+		t.remark("!", "A host behind its backup link is there because its primary link failed: that claim wins at once.")
+		for _, port := range n.backups {
+			t.line("route-map %s permit %d\n match ip address prefix-list %s\n match interface %s\n set metric %d\nexit\n!",
+				mapOut, seq, listHosts, port, backupMetric)
+			seq += 10
+		}
+	}
+	t.line("route-map %s permit %d\n match ip address prefix-list %s\nexit\n!", mapOut, seq, listHosts)
 }
 
 func (n *node) frrOSPF(t *text) {
@@ -125,7 +142,7 @@ func (n *node) frrOSPF(t *text) {
 	if n.leaf {
 		t.remark(" !", "Never transit between two gateways (RFC 6987).")
 		t.line(" max-metric router-lsa administrative")
-		t.remark(" !", "ospfd gives every route the same metric: it does not see the kernel's, so a move is not ordered by recency.")
+		t.remark(" !", "ospfd does not see the kernel's metric, so of two leaves with the primary link of a host the older claim wins.")
 		t.line(" redistribute table %d metric %d metric-type 2 route-map %s", n.table, plainMetric, mapOut)
 	} else {
 		t.remark(" !", "One leaf at a time: during a move half of the flows would take the wrong one.")

@@ -20,6 +20,7 @@ type node struct {
 	subnets   []netip.Prefix
 	names     netip.Prefix // attachment-range: addresses in it are names, never destinations
 	links     []link
+	backups   []model.Port // a leaf's downlinks that are the backup links of their servers
 	ranges    []config.DynamicLeaves
 	hostsMax  int
 	originate bool // a gateway tells its leaves a default route
@@ -47,6 +48,7 @@ const (
 	deadSeconds    = 3 // hello 1 and dead 3 is the fastest that FRR and BIRD both speak, so that either works under the other
 	connectSeconds = 1 // pause between two tries to connect
 	plainMetric    = 20
+	backupMetric   = 10 // of OSPF in FRR: a host behind its backup link
 	defaultMetric  = 10
 	bfdMillis      = 100 // unless the file says otherwise
 	bfdMultiplier  = 3
@@ -102,6 +104,11 @@ func readLeaf(c *config.Leaf) *node {
 	for _, u := range c.Uplinks {
 		n.links = append(n.links, link{name: string(u.Port), port: u.Port, address: u.Neighbor, as: u.AS})
 	}
+	for _, d := range c.Downlinks {
+		if d.IsBackup() {
+			n.backups = append(n.backups, d.Port)
+		}
+	}
 	return n
 }
 
@@ -141,9 +148,9 @@ func (n *node) check(engine Engine, protocol Protocol) error {
 	case !n.routerID.IsValid():
 		return errors.New("router-id is missing: the engine needs it")
 	}
-	for _, l := range n.links {
-		if !plainName(string(l.port)) {
-			return fmt.Errorf("port name %q has a special meaning to routing engines; rename the device", l.port)
+	for _, p := range n.namedPorts(engine, protocol) {
+		if !plainName(string(p)) {
+			return fmt.Errorf("port name %q has a special meaning to routing engines; rename the device", p)
 		}
 	}
 	if protocol == BGP {
@@ -153,6 +160,18 @@ func (n *node) check(engine Engine, protocol Protocol) error {
 		return errors.New("OSPF runs on ports, and dynamic-leaves names none; list them under leaves")
 	}
 	return nil
+}
+
+// namedPorts lists the ports that the engine's configuration names.
+func (n *node) namedPorts(engine Engine, protocol Protocol) []model.Port {
+	var out []model.Port
+	for _, l := range n.links {
+		out = append(out, l.port)
+	}
+	if engine == FRR && protocol == OSPF {
+		out = append(out, n.backups...)
+	}
+	return out
 }
 
 func (n *node) checkBGP() error {
