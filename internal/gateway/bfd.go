@@ -8,27 +8,15 @@ import (
 	"peerless/internal/step"
 )
 
-// detection is what BFD says of the path to a leaf. Down is soft evidence (soft-never-closes): the leaf's daemon may be gone while its
-// kernel forwards. Alone it moves only the hosts that another leaf claims in a session that is up. The leaf's kernel is asked at once and
-// quickly; its silence is hard, as the loss of the link would be.
+// detection is what BFD says of the path to a leaf. Down alone moves only the hosts that another leaf claims in a session that is up. The
+// leaf's kernel is asked; its silence is hard, as the loss of the link would be. A session that ends softly is such a doubt as well.
 type detection struct {
-	up     bool
-	lost   bool // it was up, and went down for a reason other than the leaf's own wish
-	deaf   bool // the leaf's kernel is silent too; it has to answer before the leaf is let in again
-	why    string
-	detect time.Duration
-	since  time.Duration
-
-	asking bool
-	det    liveness.Detector
-	pause  liveness.Pause
-	due    time.Duration
+	liveness.Path
+	deaf bool // the leaf's kernel is silent too; it has to answer before the leaf is let in again
 }
 
-func newDetection(p Probe) detection {
-	det := liveness.Doubt(p.Interval)
-	return detection{why: "never came up: no evidence", det: det, pause: liveness.Pause{Slack: det.Interval}}
-}
+// askAgain is the pause until a leaf whose session is down, and whose kernel answered, is asked once more.
+const askAgain = time.Second
 
 // watch asks for BFD with a leaf, when its port is there or was made anew.
 func (m *Machine) watch(l *leaf) {
@@ -59,11 +47,7 @@ func (m *Machine) onBFD(ev step.BFDChanged) {
 
 func (m *Machine) leafBFD(l *leaf, ev step.BFDChanged) {
 	b := &l.bfd
-	was := b.up
-	if ev.Up != was {
-		b.since = m.now.Mono
-	}
-	b.up, b.detect, b.why = ev.Up, ev.Detect, ev.Diag
+	was := b.Told(m.now.Mono, ev, "leaf")
 	switch {
 	case ev.Up:
 		m.doubt(l, false)
@@ -73,28 +57,53 @@ func (m *Machine) leafBFD(l *leaf, ev step.BFDChanged) {
 		m.speaksAgain(l)
 		return
 	case ev.Admin:
-		b.why = "turned off by the leaf"
 		m.doubt(l, false)
 	case was && l.port.Up():
 		m.doubt(l, true)
 	}
 	if was {
-		m.note(step.Note{Warn: b.lost, What: whatBFDDown, Port: l.Port, Peer: l.Name, Text: "BFD with leaf " + l.Name + " is down", Why: b.why})
+		m.note(step.Note{Warn: b.Lost, What: whatBFDDown, Port: l.Port, Peer: l.Name, Text: "BFD with leaf " + l.Name + " is down", Why: b.Why})
 	}
-	if _, ok := m.ownOn(l); b.lost && ok && !b.deaf {
-		b.asking, b.due = true, 0
-		b.det.Heard()
-		m.press(l)
+	if b.Lost {
+		m.inquire(l)
 	}
 }
 
 // doubt prefers what other leaves claim to what this one does.
 func (m *Machine) doubt(l *leaf, on bool) {
-	if l.bfd.lost == on {
+	if l.bfd.Lost == on {
 		return
 	}
-	l.bfd.lost = on
+	l.bfd.Lost = on
 	m.redoubt(l)
+}
+
+// inquire asks the kernel of a leaf that soft evidence speaks against.
+func (m *Machine) inquire(l *leaf) {
+	if _, ok := m.ownOn(l); !ok || l.bfd.deaf {
+		return
+	}
+	if !m.listens(l.Port) {
+		m.want(step.Listen{Port: l.Port}, "answers of the leaf")
+	}
+	l.bfd.Begin()
+	m.press(l)
+}
+
+// onDoubt goes on asking. A leaf whose session is down is asked again and again, since nothing else may tell of its death.
+func (m *Machine) onDoubt(l *leaf) {
+	if !l.bfd.On() && l.phase == serving && !l.session && m.table.Claims(l.id) > 0 {
+		m.inquire(l)
+		return
+	}
+	m.press(l)
+}
+
+func (l *leaf) doubtWhy() string {
+	if l.bfd.Lost {
+		return "BFD is down"
+	}
+	return "its session is down"
 }
 
 // press draws the verdict on the quick question before and asks the next one. A leaf that is silent is asked on, so that it is heard when
@@ -102,36 +111,35 @@ func (m *Machine) doubt(l *leaf, on bool) {
 func (m *Machine) press(l *leaf) {
 	b := &l.bfd
 	own, ok := m.ownOn(l)
-	if !b.asking || !ok && !b.deaf {
-		b.asking = false
+	if !b.On() || !ok && !b.deaf {
+		b.End()
 		return
 	}
-	if b.due != 0 {
-		b.pause.Fired(m.now.Mono, b.due)
-	}
-	b.det.Excuse(b.pause.Until())
-	if b.det.Probe(m.now.Mono) && !b.deaf {
+	if b.Ask(m.now.Mono) && !b.deaf {
 		b.deaf = true
-		m.lose(l, "BFD is down and its kernel is silent to ARP")
+		m.lose(l, l.doubtWhy()+" and its kernel is silent to ARP")
 	}
-	b.due = m.now.Mono + b.det.Interval
+	pause := time.Duration(0)
 	if b.deaf {
-		b.due = m.now.Mono + max(b.det.Interval, m.cfg.BFD.Interval)
+		pause = max(m.cfg.BFD.Interval, m.cfg.LeafProbe.Interval)
 	}
-	m.emit(step.Arm{Timer: step.Timer{Kind: timerDoubt, ID: uint32(l.id)}, At: b.due})
+	m.emit(step.Arm{Timer: step.Timer{Kind: timerDoubt, ID: uint32(l.id)}, At: b.Rest(m.now.Mono, pause)})
 	if ok {
-		m.question(l, own, l.via, "BFD is down: is the leaf's kernel silent too?")
+		m.question(l, own, l.via, l.doubtWhy()+": is the leaf's kernel silent too?")
 	}
 }
 
 // hear takes the answer of a leaf that is doubted.
 func (m *Machine) hear(ev step.ARPSeen) {
 	for _, l := range m.leaves {
-		if l.Port != ev.Port || l.via != ev.SenderIP || ev.Op != step.ARPReply || !l.bfd.asking {
+		if l.Port != ev.Port || l.via != ev.SenderIP || ev.Op != step.ARPReply || !l.bfd.On() {
 			continue
 		}
 		if !l.bfd.deaf {
 			m.endDoubt(l)
+			if !l.session && !m.cfg.NoBGP {
+				m.arm(timerDoubt, l.id, askAgain)
+			}
 			continue
 		}
 		m.speaksAgain(l)
@@ -153,8 +161,7 @@ func (m *Machine) speaksAgain(l *leaf) {
 
 func (m *Machine) endDoubt(l *leaf) {
 	l.bfd.deaf = false
-	if l.bfd.asking {
-		l.bfd.asking = false
+	if l.bfd.End() {
 		m.emit(step.Disarm{Timer: step.Timer{Kind: timerDoubt, ID: uint32(l.id)}})
 	}
 }
@@ -165,15 +172,9 @@ func (m *Machine) bfdRows(now model.Instant) []step.SessionRow {
 	}
 	rows := make([]step.SessionRow, 0, len(m.leaves))
 	for _, l := range m.leaves {
-		r := step.SessionRow{Peer: l.Address.String(), Name: l.Name + " (bfd)", Port: l.Port, State: "down", Why: l.bfd.why}
-		switch {
-		case l.bfd.up:
-			r.State, r.Why = "up", "silence is noticed in "+l.bfd.detect.String()
-		case l.bfd.deaf:
+		r := l.bfd.Row(now.Mono, l.Address.String(), l.Name, l.Port)
+		if l.bfd.deaf && !l.bfd.Up {
 			r.Why += "; its kernel is silent to ARP"
-		}
-		if l.bfd.since != 0 {
-			r.SinceMs = (now.Mono - l.bfd.since).Milliseconds()
 		}
 		rows = append(rows, r)
 	}

@@ -123,8 +123,56 @@ func TestGateway_CarrierLostWhileDoubting_AsksNoMore(t *testing.T) {
 	s := detecting(t)
 	s.step(bfd("to-A", false), step.PortChanged{PortState: noCarrier("to-A")})
 	s.wait(time.Second)
-	if b := s.machine.leaves[0].bfd; b.asking || b.deaf {
+	if b := s.machine.leaves[0].bfd; b.On() || b.deaf {
 		t.Errorf("%+v", b)
 	}
 	s.wantLookup(t, c(1), "to-B")
+}
+
+// Without BFD, too, a leaf whose session ended softly is asked: the restart time is for a daemon that is gone, not for a leaf that is. What it
+// holds goes by the backups then, and a host that another leaf claims in a session that is up goes there.
+func TestGateway_SessionLostSoftly_TheLeafsKernelIsAsked(t *testing.T) {
+	for _, reason := range []step.SessionReason{step.ReasonReset, step.ReasonHoldTimer, step.ReasonCeaseOther} {
+		s := newSite(fig7())
+		s.begin()
+		s.step(paths(addrB, host(addrB, 1, -50)))
+		s.run(time.Second)
+		s.silent["to-A"] = true
+		s.step(gone(addrA, reason))
+		s.wantLookup(t, c(1), "to-A")
+		s.run(70 * ms)
+		s.wantLookup(t, c(1), "to-B")
+		s.wantLookup(t, c(2), "to-B")
+		if l := s.machine.leaves[0]; l.phase != lost || s.resets != 1 {
+			t.Errorf("%s: phase %s, %d resets", reason, l.phase, s.resets)
+		}
+		s.silent["to-A"] = false
+		s.run(200 * ms)
+		s.step(session(addrA), paths(addrA, allUp(addrA)...), paths(addrA, host(addrA, 1, 0), host(addrA, 2, 0)), step.EndOfRIB{Peer: addrA})
+		s.run(200 * ms)
+		s.wantLookup(t, c(1), "to-A")
+	}
+}
+
+func TestGateway_SessionLostSoftly_LeafAnswers_StaysUntilItDoesNot(t *testing.T) {
+	s := newSite(fig7())
+	s.begin()
+	s.step(paths(addrB, host(addrB, 1, -50)))
+	s.run(time.Second)
+	s.step(gone(addrA, step.ReasonReset))
+	s.run(10 * time.Second)
+	for i := byte(1); i <= 2; i++ {
+		s.wantLookup(t, c(i), "to-A")
+	}
+	s.silent["to-A"] = true // the rest of it dies, and its link stays up
+	s.run(askAgain + 70*ms)
+	s.wantLookup(t, c(1), "to-B")
+	s.wantLookup(t, c(2), "to-B")
+	s = newSite(fig7())
+	s.begin()
+	s.step(gone(addrA, step.ReasonReset), session(addrA), paths(addrA, allUp(addrA)...))
+	s.run(askAgain + 70*ms)
+	if asked := len(s.back); asked > 0 || s.machine.leaves[0].bfd.On() {
+		t.Errorf("asked on although the session is up")
+	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerless/internal/gateway/mapping"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -71,7 +72,7 @@ type leaf struct {
 func (m *Machine) addLeaf(cfg Leaf, slot uint32) *leaf {
 	l := &leaf{
 		Leaf: cfg, id: m.table.AddLeaf(cfg.Address), slot: slot, via: cfg.Address, asn: cfg.AS, why: "nothing is known of the port yet",
-		bfd: newDetection(m.cfg.BFD), cross: newCrossing(m.cfg.Through), reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
+		bfd: detection{Path: liveness.NewPath(m.cfg.BFD.Interval)}, cross: newCrossing(m.cfg.Through), reason: "not established yet", deleting: map[netip.Addr]struct{}{}, opening: map[step.Key]struct{}{},
 		claimedWhy: "leaf " + cfg.Name + " claims it", backupWhy: "leaf " + cfg.Name + " has the same server port up",
 		tentativeWhy: "server port failed: leaf " + cfg.Name + " has it up",
 	}

@@ -167,7 +167,7 @@ func (m *Machine) onTimer(t step.Timer) {
 	case timerProbe:
 		m.onProbe()
 	case timerDoubt:
-		m.press(m.leaves[t.ID])
+		m.onDoubt(m.leaves[t.ID])
 	case timerThrough:
 		m.onThrough(m.leaves[t.ID])
 	case timerRestart:

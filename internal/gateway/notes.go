@@ -118,7 +118,7 @@ func (m *Machine) tellGroup(g *group, who string, addr netip.Addr, n int) {
 }
 
 func (m *Machine) doubtWhy(id mapping.LeafID) string {
-	if l := m.leaves[id]; !l.bfd.lost {
+	if l := m.leaves[id]; !l.bfd.Lost {
 		return "leaf " + l.Name + " forwards nothing"
 	}
 	return "BFD with leaf " + m.leaves[id].Name + " is down"

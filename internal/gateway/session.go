@@ -61,6 +61,9 @@ func (m *Machine) sessionDown(l *leaf, ev step.SessionChanged) {
 		Warn: true, What: whatSessionDown, Port: l.Port, Peer: l.Name, Why: l.reason, Hosts: l.primaries,
 		Text: "session with leaf " + l.Name + " down: " + text,
 	})
+	if ev.Reason != step.ReasonCeaseDown {
+		m.inquire(l) // its daemon may be gone, or all of it
+	}
 }
 
 func reasonOf(ev step.SessionChanged) string {

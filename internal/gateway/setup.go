@@ -92,13 +92,18 @@ func (m *Machine) portSysctls(p model.Port) {
 	m.want(step.Sysctl{Path: conf + "rp_filter", Value: "0"}, "packets of a host may come by either leaf")
 	m.want(step.Sysctl{Path: conf + "send_redirects", Value: "0"}, "leaves are not to be told of each other")
 	m.want(step.Sysctl{Path: conf + "ignore_routes_with_linkdown", Value: "1"}, "the kernel falls through to backups by itself")
-	if through := m.cfg.Through.Interval > 0; through || m.probe.uses(p) || m.cfg.BFD.Interval > 0 {
+	if m.listens(p) {
 		l := step.Listen{Port: p}
-		if through {
+		if m.cfg.Through.Interval > 0 {
 			l.Echo = throughIdent
 		}
 		m.want(l, "answers of the leaf")
 	}
+}
+
+// listens reports whether the answers of the leaf on a port are heard all the time.
+func (m *Machine) listens(p model.Port) bool {
+	return m.cfg.Through.Interval > 0 || m.probe.uses(p) || m.cfg.BFD.Interval > 0
 }
 
 // setup asks for all that does not depend on leaves. It comes after adoption.

@@ -259,7 +259,7 @@ func (m *Machine) passedThrough(l *leaf) {
 
 // redoubt prefers what other leaves claim while soft evidence of either kind speaks against one.
 func (m *Machine) redoubt(l *leaf) {
-	on := l.bfd.lost || l.cross.silent || l.cross.withheld
+	on := l.bfd.Lost || l.cross.silent || l.cross.withheld
 	if m.table.Doubted(l.id) == on {
 		return
 	}
@@ -341,7 +341,7 @@ func (m *Machine) elsewhere(c *mapping.Claim) bool {
 
 // works reports whether a leaf is in use and seen to forward.
 func (m *Machine) works(l *leaf) bool {
-	return l.phase == serving && !l.cross.silent && !l.cross.withheld && !l.bfd.lost && l.cross.works.Met(m.now.Mono)
+	return l.phase == serving && !l.cross.silent && !l.cross.withheld && !l.bfd.Lost && l.cross.works.Met(m.now.Mono)
 }
 
 func (m *Machine) withhold(l *leaf) {

@@ -357,7 +357,7 @@ func (m *Machine) wantDefault(cause step.Cause) {
 		}
 		hop := step.NextHop{Dev: u.Port, Via: u.Neighbor}
 		all = append(all, hop)
-		if !u.Soft && !u.bfd.lost {
+		if !u.Soft && !u.bfd.Lost {
 			fresh = append(fresh, hop)
 		}
 	}

@@ -23,7 +23,7 @@ type uplink struct {
 	usable bool
 	why    string
 	since  time.Duration
-	bfd    detection
+	bfd    liveness.Path
 
 	session    bool
 	everUp     bool
@@ -39,7 +39,7 @@ func newUplink(u Uplink, p, bfd Probe) *uplink {
 	return &uplink{
 		Uplink: linkage.Uplink{Port: u.Port, Neighbor: u.Neighbor},
 		det:    liveness.Detector{Interval: p.Interval, Multiplier: p.Multiplier}, pause: liveness.Pause{Slack: p.Interval},
-		bfd: newDetection(bfd), paths: map[netip.Prefix]struct{}{}, why: "not seen yet", sessionWhy: "never came up",
+		bfd: liveness.NewPath(bfd.Interval), paths: map[netip.Prefix]struct{}{}, why: "not seen yet", sessionWhy: "never came up",
 	}
 }
 

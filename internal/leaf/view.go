@@ -24,7 +24,7 @@ func (m *Machine) View(now model.Instant) step.View {
 			v.Sessions = append(v.Sessions, u.sessionRow(now))
 		}
 		if m.cfg.BFD.Interval > 0 {
-			v.Sessions = append(v.Sessions, u.bfdRow(now))
+			v.Sessions = append(v.Sessions, u.bfd.Row(now.Mono, u.Neighbor.String(), string(u.Port), u.Port))
 		}
 	}
 	if m.cfg.Export.Mode == ByTable {
@@ -64,8 +64,8 @@ func (u *uplink) row(now model.Instant) step.PortRow {
 	switch {
 	case u.usable && u.Soft:
 		r.Why = "usable, but the routing session is down (" + u.sessionWhy + "): paths are kept for the graceful-restart time"
-	case u.usable && u.bfd.lost:
-		r.Why = "usable, but BFD is down (" + u.bfd.why + "): the gateway's kernel answers ARP"
+	case u.usable && u.bfd.Lost:
+		r.Why = "usable, but BFD is down (" + u.bfd.Why + "): the gateway's kernel answers ARP"
 	case u.usable && u.Default == linkage.InheritedDefault:
 		r.Why = "usable: default route kept from before a restart, not confirmed by the gateway yet"
 	case u.usable:

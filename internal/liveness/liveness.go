@@ -102,16 +102,3 @@ func (p *Pause) Fired(now, due time.Duration) bool {
 
 // Until is when the last pause ended; zero if there was none.
 func (p *Pause) Until() time.Duration { return p.until }
-
-// Doubt paces the question that follows soft evidence: is the neighbour's kernel silent too? It is asked at once and so often that the
-// answer, or the proof that there is none, comes soon after the evidence, whose own pace was interval.
-func Doubt(interval time.Duration) Detector {
-	return Detector{Interval: min(max(interval/doubtShare, doubtLeast), doubtMost), Multiplier: doubtMissed}
-}
-
-const (
-	doubtShare  = 5
-	doubtLeast  = 10 * time.Millisecond
-	doubtMost   = 20 * time.Millisecond
-	doubtMissed = 3
-)
