@@ -59,12 +59,10 @@ func (r *runner) breakIt(ctx context.Context, c matrix.Case, limit time.Duration
 		if c.Roams {
 			f.OutageMs = sinceDeed(*f)
 		}
-		dead, spared := c.Kills(r.find(*f)), c.Spares(r.find(*f))
-		if !spared {
-			findings = append(findings, excess(*f, limit, dead)...)
-			findings = append(findings, tardy(*f, c.Until, dead)...)
-		}
-		f.Concerned = f.Concerned && !dead && !spared // what has no path has no outage to be told
+		dead := c.Kills(r.find(*f))
+		findings = append(findings, excess(*f, limit, dead)...)
+		findings = append(findings, tardy(*f, c.Until, dead)...)
+		f.Concerned = f.Concerned && !dead // what has no path has no outage to be told
 	}
 	return out, r.conclude(out, findings)
 }
@@ -91,7 +89,7 @@ func (r *runner) mendIt(ctx context.Context, c matrix.Case) (*report.Fault, erro
 		findings = []string{out.Error}
 	}
 	for _, f := range out.Flows {
-		if c.Kills(r.find(f)) || c.Spares(r.find(f)) {
+		if c.Kills(r.find(f)) {
 			findings = append(findings, tardy(f, c.Returns, false)...)
 			f.Lost, f.OutageMs = 0, 0 // it had no path when the mending began
 		}
@@ -113,7 +111,7 @@ func (r *runner) watchBroken(ctx context.Context, c matrix.Case) (late string, e
 		left, err := r.broken(recoveredFor)
 		return slices.DeleteFunc(left, func(text string) bool {
 			return slices.ContainsFunc(r.top.Flows, func(f topology.Flow) bool {
-				return (c.Kills(f) || c.Spares(f)) && strings.HasPrefix(text, "flow "+f.Name()+" ")
+				return c.Kills(f) && strings.HasPrefix(text, "flow "+f.Name()+" ")
 			})
 		}), err
 	})

@@ -173,6 +173,14 @@ func (m *maker) address() [4]byte {
 	return b
 }
 
+// octets of no address are zero: not every kind needs every address.
+func octets(a netip.Addr) [4]byte {
+	if !a.Is4() {
+		return [4]byte{}
+	}
+	return a.As4()
+}
+
 func (m *maker) owner() (mac model.MAC) {
 	binary.BigEndian.PutUint32(mac[2:], m.rand.Uint32())
 	mac[0], mac[1] = 0x02, 0xbd
@@ -181,7 +189,7 @@ func (m *maker) owner() (mac model.MAC) {
 
 // next gives the next frame; it is valid until the next call.
 func (m *maker) next() []byte {
-	own, mac := m.o.Own.As4(), m.o.OwnMAC
+	own, mac := octets(m.o.Own), m.o.OwnMAC
 	switch m.o.Kind {
 	case Owners:
 		a := m.address()
@@ -190,16 +198,16 @@ func (m *maker) next() []byte {
 		a := m.address()
 		return m.arp(1, mac, a, a)
 	case Askers:
-		return m.arp(1, m.owner(), m.address(), m.o.Gateway.As4())
+		return m.arp(1, m.owner(), m.address(), octets(m.o.Gateway))
 	case Questions:
 		return m.arp(1, mac, own, m.address())
 	case Answers:
-		return m.arp(2, mac, m.address(), m.o.Gateway.As4())
+		return m.arp(2, mac, m.address(), octets(m.o.Gateway))
 	case Gateway:
-		a := m.o.Gateway.As4()
+		a := octets(m.o.Gateway)
 		return m.arp(1, mac, a, a)
 	case Victim:
-		a := m.o.Victim.As4()
+		a := octets(m.o.Victim)
 		return m.arp(1, mac, a, a)
 	case Twin:
 		return m.arp(1, m.o.GatewayMAC, own, own)

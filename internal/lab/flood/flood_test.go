@@ -49,6 +49,13 @@ func TestMaker_EveryKind_IsWhatItSaysAndRepeats(t *testing.T) {
 	}
 }
 
+func TestMaker_OwnersOfASubnet_NeedNoOtherAddress(t *testing.T) {
+	m := newMaker(Options{Kind: Owners, Subnet: netip.MustParsePrefix("10.10.10.0/24")})
+	if f := m.next(); len(f) != 42 || !bytes.Equal(f[28:31], []byte{10, 10, 10}) {
+		t.Errorf("% x", f)
+	}
+}
+
 func TestRun_OutsideOfALab_IsRefused(t *testing.T) {
 	if _, err := Run(t.Context(), some(Owners)); err == nil || !strings.Contains(err.Error(), "namespace") {
 		t.Fatalf("ran in the machine's namespace: %v", err)

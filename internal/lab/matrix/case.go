@@ -45,8 +45,6 @@ type Case struct {
 	Until time.Duration
 	// Dead are machines without a path until all is mended: their flows must not be whole, or the fault was none.
 	Dead []string
-	// Spared are flows of which nothing is asked until all is mended: whether they have a path is chance.
-	Spared []string
 	// Returns is how soon after the mending whatever had no path is whole. Zero: not looked at.
 	Returns time.Duration
 	// Signs are events that must have happened, or the fault was not felt. A case with a limit and without a sign must have cost
@@ -91,9 +89,6 @@ func (c Case) Concerns(f topology.Flow) bool { return touches(f, c.Touches) }
 
 // Kills tells whether a flow has no path during the fault.
 func (c Case) Kills(f topology.Flow) bool { return touches(f, c.Dead) }
-
-// Spares tells whether nothing is asked of a flow during the fault.
-func (c Case) Spares(f topology.Flow) bool { return slices.Contains(c.Spared, f.Name()) }
 
 func touches(f topology.Flow, nodes []string) bool {
 	if slices.Contains(nodes, f.Sender) {

@@ -36,7 +36,8 @@ func Topology(v Variant, profile string) (topology.Topology, error) {
 	case Guarded:
 		guard(&t)
 	case LocalOnly:
-		configure(&t, "local-only: "+localOnly.String(), topology.Leaf)
+		configure(&t, "local-only: "+localOnly.String(), "A")
+		configure(&t, "local-only: "+(3*localOnly).String(), "B") // so that all servers meet on one leaf
 	}
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
@@ -50,17 +51,17 @@ func Topology(v Variant, profile string) (topology.Topology, error) {
 	return t, nil
 }
 
-// restartTime is how long a gateway keeps the routes of a leaf whose daemon is dead, where a guard waits for it, and localOnly how long a
-// leaf waits for its gateway.
+// restartTime is how long a gateway keeps the routes of a leaf whose daemon is dead, where a guard waits for it, and localOnly how long the
+// first leaf waits for its gateway.
 const (
 	restartTime = 2 * time.Second
 	localOnly   = time.Second
 )
 
-// configure adds a line to the configs of all nodes of some roles.
-func configure(t *topology.Topology, line string, roles ...topology.Role) {
+// configure adds a line to the configs of some nodes.
+func configure(t *topology.Topology, line string, nodes ...string) {
 	for i, n := range t.Nodes {
-		if slices.Contains(roles, n.Role) {
+		if slices.Contains(nodes, n.Name) {
 			t.Nodes[i].Config += line + "\n"
 		}
 	}
@@ -68,7 +69,7 @@ func configure(t *topology.Topology, line string, roles ...topology.Role) {
 
 // guard has leaf A guarded. Nothing but a lost carrier makes a server move: the dead daemon's kernel still answers for its leaf.
 func guard(t *topology.Topology) {
-	configure(t, "graceful-restart: "+restartTime.String(), topology.Gateway, topology.Leaf)
+	configure(t, "graceful-restart: "+restartTime.String(), "G", "A", "B")
 	for i := range t.Nodes {
 		n := &t.Nodes[i]
 		n.Guard = n.Name == "A"
