@@ -46,7 +46,7 @@ var importLaw = []rule{
 	{"api", append([]string{"engine", "logkey"}, contract...)},
 	{"web", []string{"api"}},
 	{"scenario", nil},
-	{"sim", slices.Concat(pureBase, roles, parts, []string{"engine", "scenario"})},
+	{"sim", slices.Concat(pureBase, roles, parts, []string{"engine", "guard", "scenario"})},
 	{"sim/...", slices.Concat(pureBase, roles, parts, []string{"engine", "scenario", "sim", "sim/..."})},
 	{"lab", append([]string{"api", "config", "engineconf", "logkey", "scenario", "lab/..."}, contract...)},
 	{"lab/...", append([]string{"api", "config", "engineconf", "logkey", "scenario", "lab/..."}, contract...)},

@@ -83,17 +83,24 @@ func (c *calm) except(n *node, moves int, lossless bool) {
 	}
 }
 
+// silentFor is how long a leaf leaves a link out that passes nothing, or that everybody has left without a word of it.
+const silentFor = 10 * time.Second
+
 // settle waits until every server that returns by itself is on its primary link, and nothing changes any more.
 func (w *World) settle() bool {
 	w.judge.calm = nil
-	w.runUntil(w.now + 6*time.Second)
+	pause := 6 * time.Second
+	if w.cfg.habits.links > 0 {
+		pause += silentFor
+	}
+	w.runUntil(w.now + pause)
 	return w.failure == nil && w.await("calm")
 }
 
 // calmDays tries single faults, one after the other.
 func (w *World) calmDays(r *rand.Rand) {
 	days := []func(*rand.Rand){w.standbyFails, w.activeFails, w.daemonDies, w.sessionBreaks, w.daemonPauses, w.messagesLost, w.hostDies, w.uplinkFails, w.leafBoots,
-		w.leafDrained, w.linkFlaps, w.gatewayGone}
+		w.leafDrained, w.linkFlaps, w.gatewayGone, w.leafMute, w.beyondGone, w.linkSilent, w.leafDaemonDead, w.uninstalls}
 	for range 3 {
 		if w.failure != nil || !w.settle() {
 			return
@@ -131,6 +138,13 @@ func (w *World) dual(r *rand.Rand) (*server, *port, *port) {
 	return nil, nil, nil
 }
 
+// gentle reports whether a server that leaves a leaf of its own will loses nothing: both of its links hear, and the leaf that it leaves knows
+// that it has moved. Without the feed, and with clocks that are wrong by years, the old leaf takes a link that everybody has left for one that
+// passes nothing, and nobody has told the gateway yet.
+func (w *World) gentle(s *server) bool {
+	return (s.kind == "bridge" || s.hears) && (!w.feedOff || w.cfg.habits.links == 0)
+}
+
 func (w *World) standbyFails(r *rand.Rand) {
 	s, _, other := w.dual(r)
 	if s == nil {
@@ -159,7 +173,7 @@ func (w *World) activeFails(r *rand.Rand) {
 	if !w.allReached(c) {
 		return
 	}
-	lossless := s.kind == "bridge" || s.hears
+	lossless := w.gentle(s)
 	c.except(s.node, 1, lossless)
 	if lossless {
 		c.law = "make-before-break"
@@ -232,6 +246,9 @@ func (w *World) messagesLost(r *rand.Rand) {
 // hostDies: no route outlives its host beyond the bound.
 func (w *World) hostDies(r *rand.Rand) {
 	h := pick(r, w.hosts...)
+	if h.tap == "" && h.at.server.managed() && w.cfg.habits.through > 0 {
+		return // its daemon lives, misses the answers to its own address, and announces it elsewhere
+	}
 	w.injected++
 	w.say("DAY %s dies", h.addr)
 	h.die()
@@ -303,7 +320,7 @@ func (w *World) leafBoots(r *rand.Rand) {
 		s := x.host.at.server
 		x.moves, x.most = 0, 1
 		if s.managed() {
-			x.lossless = len(w.gateways) == 1 && (s.kind == "bridge" || s.hears)
+			x.lossless = len(w.gateways) == 1 && w.gentle(s)
 		} else {
 			x.most, x.lossless = 4, x.lossless && len(s.links) > 1 && x.at != l && s.links[0].peer().node != l
 		}

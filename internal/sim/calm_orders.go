@@ -14,7 +14,7 @@ func (w *World) leafDrained(r *rand.Rand) {
 	c := w.watchAll("drain-loses-nothing")
 	for _, x := range c.watched {
 		s := x.host.at.server
-		x.lossless = s.managed() && (s.kind == "bridge" || s.hears)
+		x.lossless = s.managed() && w.gentle(s)
 		switch behind := x.at == l; {
 		case behind && w.elsewhere(s, l):
 			x.most = 1

@@ -48,7 +48,8 @@ type daemon struct {
 	wakeAt   time.Duration
 	wakeSet  bool
 	dieAfter int // so many effects later it dies, in the middle of a turn; 0: it does not
-	listens  map[model.Port]step.Sampling
+	listens  map[model.Port]step.Listen
+	diedAt   time.Duration       // the last time; zero: never since the machine booted
 	detects  map[model.Port]bool // ports with BFD
 	sampled  map[model.Port]time.Duration
 	bulk     lane // of the kernel and packet drivers
@@ -75,7 +76,7 @@ func (d *daemon) start() {
 	d.started = w.now
 	d.turn = engine.NewTurn(d.machine())
 	d.detects = map[model.Port]bool{}
-	d.listens, d.sampled = map[model.Port]step.Sampling{}, map[model.Port]time.Duration{}
+	d.listens, d.sampled = map[model.Port]step.Listen{}, map[model.Port]time.Duration{}
 	d.backlog, d.latest, d.wakeSet = nil, [sources]time.Duration{}, false
 	d.bulk, d.up = newLane(d, d.node.kernelSink), newLane(d, d.node.speakerSink)
 	d.memory = newMemory()
@@ -86,6 +87,10 @@ func (d *daemon) start() {
 		p.toldOnce = false
 	}
 	w.say("%s: daemon starts", d.node.name)
+	d.node.stopped = false
+	if d.node.warden != nil {
+		d.node.warden.look()
+	}
 	if d.speaker != nil {
 		d.speaker.start()
 	}
@@ -104,7 +109,27 @@ func (d *daemon) die() {
 	if d.speaker != nil {
 		d.speaker.die()
 	}
-	d.turn, d.backlog = nil, nil
+	d.turn, d.backlog, d.diedAt = nil, nil, d.node.w.now
+	if g := d.node.warden; g != nil {
+		g.look()
+	}
+}
+
+// stop is an orderly end: the kernel goes on, and the guard knows that it is to.
+func (d *daemon) stop() {
+	if d.running && !d.frozen {
+		d.node.stopped = true
+		d.die()
+	}
+}
+
+// leave is the end of peerless on a node.
+func (d *daemon) leave() {
+	if d.stop(); !d.running && !d.node.dead {
+		d.node.w.say("%s: uninstalled", d.node.name)
+		d.node.uninstall()
+		d.node.w.judge.uninstalled(d.node)
+	}
 }
 
 // live runs something in this life, later; frozen daemons do it when they thaw.
@@ -257,7 +282,7 @@ func (d *daemon) trace(ev step.Event) {
 		return
 	}
 	switch ev := ev.(type) {
-	case step.TimerFired, step.Applied:
+	case step.TimerFired, step.Applied, step.EchoSeen:
 	case step.ARPSeen:
 		if ev.SenderIP == ev.TargetIP || d.node.w.verbose {
 			d.node.w.say("%s: < %s", d.node.name, ev)
@@ -395,6 +420,8 @@ func (d *daemon) emit(ef step.Effect) {
 			return
 		}
 		p.send(f)
+	case step.SendEcho:
+		n.echo(ef)
 	case step.Resolve:
 		n.resolve(ef.Port, ef.Addr)
 	case step.ResetSession:
@@ -413,7 +440,7 @@ func (n *node) kernelSink(w step.Want) error {
 		if w.Absent {
 			delete(n.daemon.listens, l.Port)
 		} else {
-			n.daemon.listens[l.Port] = l.Sampling
+			n.daemon.listens[l.Port] = l
 		}
 		return nil
 	}

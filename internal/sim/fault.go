@@ -46,18 +46,24 @@ const (
 	killHost
 	hostileFrames
 	drainLeaf
+	muteLeaf
+	loseBeyond
+	stopDaemon
+	uninstallNode
 	faultKinds
 )
 
 var faultNames = [faultKinds]string{"link cut", "link drops silently", "link loses", "link flaps", "carrier events late", "daemon killed",
 	"daemon killed in the middle of a turn", "daemon frozen", "power lost", "netlink overflow", "effects fail", "clock jumps", "session reset",
 	"gateway says goodbye", "session slow", "operator closes a port", "operator opens a port", "somebody meddles with the kernel",
-	"feed cut", "guest moves", "host dies", "hostile frames", "drain ordered"}
+	"feed cut", "guest moves", "host dies", "hostile frames", "drain ordered", "leaf forwards nothing",
+	"what is beyond the leaves is gone", "daemon stopped", "node uninstalled"}
 
 // weights say how often each is drawn.
 var faultWeights = [faultKinds]int{cutLink: 14, dropLink: 8, loseLink: 3, flapLink: 4, lateLink: 2, killDaemon: 8, killInTurn: 8, freezeDaemon: 4,
 	powerNode: 4, overflowDaemon: 6, failEffects: 8, jumpClock: 4, resetSession: 6, ceaseGateway: 2, slowSession: 2, closePort: 4, openPort: 2,
-	meddle: 4, cutFeed: 2, moveGuest: 3, killHost: 3, hostileFrames: 3, drainLeaf: 5}
+	meddle: 4, cutFeed: 2, moveGuest: 3, killHost: 3, hostileFrames: 3, drainLeaf: 5, muteLeaf: 4,
+	loseBeyond: 1, stopDaemon: 3, uninstallNode: 2}
 
 // drawFaults gives the faults of the safety phase. Each world has a mix of its own: some kinds are left out.
 func drawFaults(r *rand.Rand, length time.Duration, count int) []fault {
@@ -110,7 +116,7 @@ func (w *World) strike(f fault) {
 	switch f.kind {
 	case cutLink, dropLink, loseLink, flapLink, lateLink:
 		w.strikeLink(f, w.links[f.target%len(w.links)])
-	case killDaemon, killInTurn, freezeDaemon, overflowDaemon:
+	case killDaemon, killInTurn, freezeDaemon, overflowDaemon, stopDaemon, uninstallNode:
 		w.strikeDaemon(f)
 	case powerNode, failEffects, jumpClock:
 		w.strikeNode(f, w.nodes[f.target%len(w.nodes)])
@@ -122,8 +128,23 @@ func (w *World) strike(f fault) {
 		w.strikeHost(f)
 	case drainLeaf:
 		w.strikeOrder(f, w.leaves[f.target%len(w.leaves)])
+	case muteLeaf, loseBeyond:
+		w.strikeForwarding(f)
 	case faultKinds:
 	}
+}
+
+// strikeForwarding is what no link and no daemon shows.
+func (w *World) strikeForwarding(f fault) {
+	l := w.leaves[f.target%len(w.leaves)]
+	w.say("FAULT %s: %s", l.name, f)
+	if f.kind == loseBeyond {
+		w.gone = true
+		w.after(f.lasts, func() { w.gone = false })
+		return
+	}
+	l.setMute(true)
+	w.after(f.lasts, func() { l.setMute(false) })
 }
 
 func (w *World) strikeLink(f fault, l *link) {
@@ -188,6 +209,12 @@ func (w *World) strikeDaemon(f fault) {
 		w.after(min(f.lasts, 3*time.Second), d.thaw)
 	case overflowDaemon:
 		d.overflow()
+	case stopDaemon:
+		d.stop()
+		w.after(f.lasts, d.start)
+	case uninstallNode:
+		d.leave()
+		w.after(f.lasts, d.start)
 	default:
 	}
 }
@@ -370,7 +397,7 @@ func (h *host) die() {
 
 func (h *host) revive() {
 	if h.dead {
-		h.dead = false
+		h.dead, h.bornAt = false, h.at.w.now
 		h.life++
 		h.live()
 	}

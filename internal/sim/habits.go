@@ -2,6 +2,7 @@ package sim
 
 import (
 	"math/rand/v2"
+	"net/netip"
 	"slices"
 	"time"
 
@@ -15,12 +16,17 @@ type habits struct {
 	damping   liveness.Damping
 	localOnly time.Duration
 	drainMax  time.Duration
-	told      bool // the config says which servers have no other link
+	told      bool          // the config says which servers have no other link
+	links     time.Duration // between two questions whether a downlink passes frames; zero: none
+	hush      bool          // a downlink that passes nothing is closed
+	through   time.Duration // between two questions of servers to what is beyond their leaf; zero: none
+	guard     bool          // each leaf has one
+	mgmt      bool          // leaves and gateways have a default route of the operator's
 }
 
 // usualHabits are the defaults of a config file.
 func usualHabits() habits {
-	return habits{drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
+	return habits{links: 100 * time.Millisecond, through: 100 * time.Millisecond, drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
 }
 
 // drawHabits gives a world's. All that takes minutes by default is quick, so that its end is seen.
@@ -32,16 +38,49 @@ func drawHabits(r *rand.Rand) habits {
 	if chance(r, 40) {
 		h.localOnly = pick(r, 500*time.Millisecond, 2*time.Second)
 	}
+	if chance(r, 60) {
+		h.links, h.hush = pick(r, 50*time.Millisecond, 100*time.Millisecond), chance(r, 50)
+	}
+	if chance(r, 60) {
+		h.through = 100 * time.Millisecond
+	}
+	h.guard, h.mgmt = chance(r, 50), chance(r, 40)
 	return h
+}
+
+// hushed is for how long a port may be closed that was silent twice.
+func (h habits) hushed() time.Duration {
+	if h.hush {
+		return 45 * time.Second
+	}
+	return 0
 }
 
 // adopt gives a leaf its world's habits.
 func (n *node) adopt(h habits) {
 	n.leaf.Damping, n.leaf.LocalOnly, n.leaf.DrainMax = h.damping, h.localOnly, h.drainMax
+	n.leaf.LinkProbe, n.leaf.CloseSilent = leaf.Probe{Interval: h.links, Multiplier: 3}, h.hush
+	if h.guard {
+		n.warden = n.newWarden()
+	}
 	for i := range n.leaf.Downlinks {
 		d := &n.leaf.Downlinks[i]
 		s := n.kernel.port(d.Port).peer().node.server
 		d.Single = h.told && len(s.links) == 1
+	}
+}
+
+// manage gives a router a way of the operator's: it serves nobody here, and nobody may touch it.
+func (n *node) manage() {
+	p := n.addPort("mgmt", portMAC(6, 0, len(n.w.nodes)))
+	p.seen = true
+	n.kernel.operatorRoute()
+}
+
+// operatorRoute is there from boot on.
+func (k *kernel) operatorRoute() {
+	if k.port("mgmt") != nil {
+		k.set(step.Route{Prefix: anywhere, Metric: 1000, NextHop: step.NextHop{Dev: "mgmt", Via: netip.AddrFrom4([4]byte{192, 168, 0, 1})}}, false)
 	}
 }
 

@@ -37,6 +37,7 @@ func (w *World) heal(b broken) {
 	if w.cfg.feedCut != w.feedOff {
 		w.setFeed(w.feedOff)
 	}
+	w.gone = false
 	for _, l := range w.links {
 		l.late = 0
 		l.change(func() {
@@ -45,6 +46,7 @@ func (w *World) heal(b broken) {
 	}
 	for _, n := range w.nodes {
 		n.trouble, n.drift = trouble{}, 0
+		n.setMute(false)
 		if slices.Contains(b.nodes, n) {
 			n.powerOff()
 			continue
@@ -90,7 +92,7 @@ func (b broken) String() string {
 // bound is how long healing may take: the longest time that any law grants, and the pauses of effects that failed before.
 func (w *World) bound() time.Duration {
 	lf := w.leaves[0].leaf
-	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + lf.Damping.Max + lf.DrainMax + 20*time.Second
+	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + lf.Damping.Max + lf.DrainMax + 20*time.Second + w.cfg.habits.hushed()
 }
 
 // await lets time pass until everything flows and stays so; false if that takes longer than the bound.
@@ -118,7 +120,7 @@ func (w *World) await(what string) bool {
 
 // open reports whether a leaf can forward for servers, by the truth of links and power: what its linkage ought to find out.
 func (w *World) canForward(l *node) bool {
-	if l.dead {
+	if l.dead || l.mute {
 		return false
 	}
 	n := 0

@@ -67,6 +67,8 @@ func (j *judge) note(d *daemon, n step.Note) {
 	switch n.What {
 	case "linkage-open":
 		d.memory.served, d.memory.alone = true, false
+	case "link-silent":
+		j.silent(d, n.Port)
 	case "linkage-closed":
 		d.memory.cut, d.memory.cutAt = true, j.w.now
 	case "port-closed":

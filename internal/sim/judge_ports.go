@@ -36,6 +36,8 @@ func (j *judge) closing(n *node, o step.Gate, w step.Want) {
 	switch {
 	case strings.HasPrefix(w.Why, "drain") && !strings.Contains(w.Why, "cut short"):
 		j.drainCloses(n, o, w.Why)
+	case strings.HasPrefix(w.Why, "no host behind it answered"):
+		j.silenceCloses(n, o, w.Why)
 	case strings.HasPrefix(w.Why, "damping"):
 		j.dampingCloses(n, o, w.Why)
 	default:

@@ -22,6 +22,7 @@ type kernel struct {
 	fdb    map[model.MAC]model.Port
 	ours   map[model.Port]bool // state file: ports that our daemon closed
 	memos  map[string]string   // what it wrote down for its next life
+	before before
 }
 
 type table struct {
@@ -61,6 +62,7 @@ func (k *kernel) wipe() {
 	k.neigh, k.sysctl, k.fdb = map[neighKey]*neigh{}, map[string]string{}, map[model.MAC]model.Port{}
 	clear(k.ours)
 	clear(k.memos)
+	k.before = newBefore()
 }
 
 func (k *kernel) port(name model.Port) *port {

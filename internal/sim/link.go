@@ -14,8 +14,9 @@ type port struct {
 	name  model.Port
 	index int
 	mac   model.MAC
-	link  *link // nil: a guest's port
-	end   int   // which end of the link it is
+	hw    model.MAC // what it has after a boot
+	link  *link     // nil: a guest's port
+	end   int       // which end of the link it is
 
 	adminUp   bool
 	protoDown bool

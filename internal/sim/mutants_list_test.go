@@ -78,6 +78,20 @@ var mutants = []mutant{
 	{"a leaf that is alone says that it is open", "leaf/setup.go", "value, why = \"8\", \"no gateway:", "value, why = \"1\", \"no gateway:", "one-move reach-after-heal", 300},
 	{"a leaf stays alone when the gateway is back", "leaf/linkage.go", "if g.Step(linkage.Due) == linkage.EndLocal {", "if g.State != linkage.Local && g.Step(linkage.Due) == linkage.EndLocal {", "reach-after-heal opens-in-the-end repair-before-failure", 60},
 
+	// What is up and passes nothing.
+	{"the silence of one host is the link's", "liveness/watch.go", "		if w.det.Missed() > 0 {", "		if w.det.Missed() > 99 {", "silent-link-closes-alone", 200},
+	{"a link is closed though its host has moved", "leaf/trust.go", "		fed = fed && m.heard.Rival(h.Addr).Stamp == 0\n", "		fed = fed && h.Missed >= 0\n", "silent-link-closes-alone", 600},
+	{"a link that passes nothing is trusted", "leaf/trust.go", "	case silent && !t.silent && d.serving:", "	case silent && t.silent && d.serving:", "silence-moves-only-to-what-works", 400},
+	{"a server does not heed what is beyond its leaf", "server/through.go", "		return s.through.known\n", "		return false\n", "silence-moves-only-to-what-works", 200},
+	{"a server stays on a leaf that does not answer", "server/linkpair/pair.go", "	case used.Silent && s.Of(other).Fresh: // it", "	case used.Silent && s.Of(other).Fresh && p.dark: // it", "silence-moves-only-to-what-works drain-loses-nothing", 200},
+
+	// No daemon.
+	{"the guard does not wait for the restart time", "guard/guard.go", "= life, now, now+g.cfg.RestartTime, false", "= life, now, now, false", "guard-only-closes", 60},
+	{"the guard closes where somebody stopped the daemon", "guard/guard.go", "	if life != Dead {", "	if life != Dead && life != Stopped {", "guard-only-closes", 60},
+	{"the guard asks nobody whether routing goes on", "guard/guard.go", "eyes.Carrier(u) && eyes.Speaks(u)", "eyes.Carrier(u)", "guard-only-closes", 200},
+	{"the guard leaves servers with a leaf that is forgotten", "guard/guard.go", "	if len(waiting) == 0 || now < g.ask {", "	if len(waiting) >= 0 || now < g.ask {", "guard-only-closes", 300},
+	{"what is another's is deleted", "leaf/snapshot.go", "		if !r.Ours || !r.Present || isHostPrefix", "		if !r.Present || isHostPrefix", "uninstall-leaves-nothing", 60},
+
 	// Claims.
 	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},
 	{"stamps go by the clock alone", "claim/claim.go", "	next := heard + 1\n", "	next := Stamp(3)\n", "newest-wins", 60},

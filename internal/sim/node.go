@@ -32,6 +32,10 @@ type node struct {
 	gw        gateway.Config
 	own       netip.Addr // its router id, an address of its own
 	dead      bool       // no power
+	mute      bool       // it answers for itself and forwards nothing
+	stopped   bool       // its daemon ended in an orderly way
+	warden    *warden    // of leaves; nil: none
+	pristine  []string   // its tables before peerless
 	protoDown bool       // its driver closes ports by protodown
 	trouble   trouble
 	monoBase  time.Duration
@@ -50,7 +54,7 @@ func (w *World) addNode(name string, r role) *node {
 const epochWall = 1_790_000_000_000
 
 func (n *node) addPort(name model.Port, mac model.MAC) *port {
-	p := &port{node: n, name: name, index: len(n.kernel.ports) + 1, mac: mac, adminUp: true, flags: step.BridgePort{Flood: true, Learning: true}}
+	p := &port{node: n, name: name, index: len(n.kernel.ports) + 1, mac: mac, hw: mac, adminUp: true, flags: step.BridgePort{Flood: true, Learning: true}}
 	n.kernel.ports = append(n.kernel.ports, p)
 	return p
 }
@@ -98,7 +102,10 @@ func (n *node) powerOff() {
 	if n.daemon != nil {
 		n.daemon.die()
 	}
-	n.dead = true
+	n.dead, n.mute, n.stopped = true, false, false
+	if n.daemon != nil {
+		n.daemon.diedAt = 0
+	}
 	n.kernel.wipe()
 	for _, p := range n.kernel.ports {
 		p.seen, p.noticing = false, false
@@ -116,8 +123,9 @@ func (n *node) powerOn(daemonAfter time.Duration) {
 	}
 	n.w.say("%s: the device boots", n.name)
 	n.dead = false
+	n.kernel.operatorRoute()
 	for _, p := range n.kernel.ports {
-		p.adminUp, p.protoDown, p.operator = true, false, false
+		p.adminUp, p.protoDown, p.operator, p.mac = true, false, false, p.hw
 		p.flags = step.BridgePort{Flood: true, Learning: true}
 		if n.role == leafRole && !n.isUplink(p.name) {
 			p.addrs = nil
@@ -166,7 +174,8 @@ func (n *node) sniff(p *port, f frame) {
 	if d == nil || !d.running {
 		return
 	}
-	sampling, on := d.listens[p.name]
+	listen, on := d.listens[p.name]
+	sampling := listen.Sampling
 	if !on {
 		return
 	}

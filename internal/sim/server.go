@@ -20,6 +20,7 @@ type server struct {
 	miimon   time.Duration
 	hears    bool // bond: all_slaves_active
 	checking bool
+	usedAt   time.Duration // when it last took another link
 }
 
 // host is an address behind a server: its own or a guest's.
@@ -33,6 +34,7 @@ type host struct {
 	life            int
 	spoken          int
 	movedAt, diedAt time.Duration
+	bornAt          time.Duration // when it last came to life
 }
 
 func (s *server) boot() {
@@ -76,7 +78,11 @@ func (s *server) check() {
 	}
 }
 
-func (s *server) take(name model.Port) { s.active = name }
+func (s *server) take(name model.Port) {
+	if s.active != name {
+		s.active, s.usedAt = name, s.node.w.now
+	}
+}
 
 // announce is the bond's own gratuitous ARP, for the machine's own addresses.
 func (s *server) announce() {

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"net/netip"
+	"slices"
 	"time"
 
 	"peerless/internal/gateway"
@@ -128,6 +129,7 @@ func hostMAC(a netip.Addr) model.MAC {
 }
 
 func (w *World) build(s shape, p pace, h habits) {
+	w.cfg.habits = h
 	w.cfg.subnet = netip.MustParsePrefix("10.10.8.0/21")
 	w.cfg.gatewayIP = netip.MustParseAddr("10.10.10.254")
 	w.cfg.virtualMAC = model.MAC{2, 0, 0x5e, 0, 0, 1}
@@ -147,6 +149,17 @@ func (w *World) build(s shape, p pace, h habits) {
 	for _, n := range w.leaves {
 		w.finishLeaf(s, n)
 		n.adopt(h)
+	}
+	for _, n := range append(slices.Clone(w.leaves), w.gateways...) {
+		if h.mgmt {
+			n.manage()
+		}
+	}
+	for _, n := range w.nodes {
+		for _, p := range n.kernel.ports {
+			p.hw = p.mac
+		}
+		n.pristine = n.kernel.print()
 	}
 	w.startAll()
 }
@@ -274,6 +287,9 @@ func (w *World) addServer(s shape, p pace, i int) {
 			Announce: []time.Duration{0, 20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}}
 		if sv.kind == "bridge" {
 			cfg.GatewayMAC = w.cfg.virtualMAC
+		}
+		if t := w.cfg.habits.through; t > 0 {
+			cfg.Through = srv.Through{Target: outside, Probe: srv.Probe{Interval: t, Multiplier: 3}}
 		}
 		n.daemon.machine = func() step.Machine { return srv.New(cfg) }
 	}

@@ -41,6 +41,7 @@ func (k *kernel) apply(w step.Want) error {
 }
 
 func (k *kernel) carryOut(w step.Want) error {
+	k.remember(w)
 	switch o := w.Object.(type) {
 	case step.Gate:
 		return k.gate(o, w.Absent)
@@ -158,6 +159,9 @@ func (k *kernel) applyPair(o step.Object, absent bool) error {
 		case k.port(o.Port) == nil:
 			return errNoDevice
 		default:
+			if k.fdb[o.MAC] != o.Port && s != nil {
+				s.usedAt = k.node.w.now
+			}
 			k.fdb[o.MAC] = o.Port
 		}
 	case step.BridgePort:
@@ -172,7 +176,7 @@ func (k *kernel) applyPair(o step.Object, absent bool) error {
 		if p == nil || !p.up() {
 			return errInvalid // the bond has not seen the link come up yet
 		}
-		s.active = o.Active
+		s.take(o.Active)
 	}
 	return nil
 }

@@ -17,6 +17,8 @@ type path struct {
 	bounced   string // where a gateway handed it back to its peer
 	why       string // it was not delivered
 	hops      []string
+	end       *node // the gateway that took it for its own
+	in        *port // of a server, by which it arrived, whatever became of it there
 }
 
 const hopsMax = 12
@@ -42,10 +44,15 @@ func (w *World) follow(p *path, n *node, iif model.Port, dst netip.Addr, depth i
 		p.why = n.name + " is dead"
 		return
 	}
+	if n.mute && iif != "" {
+		p.why = n.name + " forwards nothing"
+		return
+	}
 	v, hops := n.kernel.lookup(iif, dst)
 	switch v {
 	case local:
 		p.delivered = n.role == gatewayRole
+		p.end = n
 		p.why = n.name + " takes it for its own"
 		return
 	case blackhole:
@@ -107,6 +114,7 @@ func (w *World) toHost(p *path, n *node, out *port, dst netip.Addr) {
 		p.why = "no server is there"
 		return
 	}
+	p.in = in
 	if s.kind == "bond" && in.name != s.active && !s.hears {
 		p.why = fmt.Sprintf("%s is deaf on %s", in.node.name, in.name)
 		return

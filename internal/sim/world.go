@@ -40,6 +40,7 @@ type World struct {
 	failure  *Violation
 	injected int  // faults so far
 	feedOff  bool // the feed is cut for the whole life of this world
+	gone     bool // what is beyond the gateways answers nobody
 	trace    io.Writer
 	verbose  bool // ARP too
 }
@@ -55,6 +56,7 @@ type worldConfig struct {
 	feedCut    bool          // the gateways tell their leaves nothing but the default route
 	tellNeigh  bool          // the kernel tells of the neighbours that a lost carrier took
 	tableBase  uint32
+	habits     habits
 }
 
 // Violation is an invariant that did not hold.

@@ -1,0 +1,84 @@
+package sim
+
+import (
+	"slices"
+	"time"
+
+	"peerless/internal/leaf"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// This file judges what is done for silence, and what is done while no daemon runs.
+
+// silenceCloses: a port that is up is closed for silence only by order, and only by a leaf that knows who moved.
+func (j *judge) silenceCloses(n *node, o step.Gate, why string) {
+	m := &n.daemon.memory
+	d, _ := n.downlink(o.Port)
+	if !n.leaf.CloseSilent || d.Single {
+		j.w.fail("silent-link-closes-alone", "%s closes %s (%s), and nobody asked for that", n.name, o.Port, why)
+	}
+	if !slices.ContainsFunc(n.leaf.Uplinks, func(u leaf.Uplink) bool { _, ended := m.ended[u.Neighbor]; return m.spoke[u.Neighbor] && !ended }) {
+		j.w.fail("silent-link-closes-alone", "%s closes %s (%s) without any session", n.name, o.Port, why)
+	}
+	if len(n.leaf.Uplinks) > 1 {
+		return // what one gateway withdraws it forgets, though another still tells it
+	}
+	for a, list := range n.kernel.table(mainTable).hosts {
+		if list[0].NextHop.Dev == o.Port && j.claimed(n, a) {
+			j.w.fail("silent-link-closes-alone", "%s closes %s (%s), and %s has moved away", n.name, o.Port, why, a)
+		}
+	}
+}
+
+// silent: of a link that is taken for silent it is true, at least for a moment lately.
+func (j *judge) silent(d *daemon, name model.Port) {
+	since := j.w.now - evidenceFor
+	p := d.node.kernel.port(name)
+	s := p.peer().node.server
+	used, _ := s.sides()
+	if used == nil || used.link != p.link || s.usedAt > since || p.link.badAt() >= since || j.w.now < d.memory.frozeAt+time.Minute {
+		return
+	}
+	for _, h := range s.hosts {
+		if _, spoke := d.memory.heardOn[neighKey{name, h.addr}]; spoke && !h.dead && h.bornAt < since && h.movedAt < since && !s.node.dead {
+			j.w.fail("silent-link-closes-alone", "%s takes %s for silent, and %s is there and has answered all the time", d.node.name, name, h.addr)
+			return
+		}
+	}
+}
+
+// guarded judges a closing by the guard.
+func (j *judge) guarded(n *node) {
+	d := n.daemon
+	if d.running || n.stopped || d.diedAt == 0 {
+		j.w.fail("guard-only-closes", "the guard of %s closes, and the daemon has not died", n.name)
+		return
+	}
+	up, spoken := 0, false
+	for _, p := range n.uplinks() {
+		if p.up() {
+			up++
+		}
+		g := p.peer().node.daemon
+		spoken = spoken || p.link.works() && g.running && !g.frozen
+	}
+	switch {
+	case up < max(1, n.leaf.Groups[0].MinUplinks):
+	case j.w.now-d.diedAt < j.w.cfg.grace:
+		j.w.fail("guard-only-closes", "the guard of %s closes %s after the daemon's death", n.name, j.w.now-d.diedAt)
+	case !spoken:
+		j.w.fail("guard-only-closes", "the guard of %s closes, and no gateway's routing goes on", n.name)
+	}
+}
+
+// uninstalled: the tables are as they were at boot.
+func (j *judge) uninstalled(n *node) {
+	now := n.kernel.print()
+	gone := func(from, of []string) []string {
+		return slices.DeleteFunc(slices.Clone(from), func(line string) bool { return slices.Contains(of, line) })
+	}
+	if left, lost := gone(now, n.pristine), gone(n.pristine, now); len(left)+len(lost) > 0 {
+		j.w.fail("uninstall-leaves-nothing", "%s has %q and has not %q", n.name, left, lost)
+	}
+}
