@@ -107,7 +107,7 @@ func (r *runner) heal(t *testing.T, s *scenario.Story) {
 	t.Helper()
 	undo := map[matrix.Verb]matrix.Verb{
 		matrix.PortDown: matrix.PortUp, matrix.Deafen: matrix.Hear, matrix.Kill: matrix.Start, matrix.Terminate: matrix.Start,
-		matrix.Freeze: matrix.Thaw, matrix.Die: matrix.Boot,
+		matrix.Freeze: matrix.Thaw, matrix.Die: matrix.Boot, matrix.Drain: matrix.Undrain, matrix.NoForward: matrix.Forward,
 	}
 	var left []matrix.Deed
 	for _, st := range s.Steps {
@@ -136,6 +136,7 @@ func deedsOf(top topology.Topology, a scenario.Action) ([]matrix.Deed, error) {
 	onNode := map[scenario.Verb]matrix.Verb{
 		scenario.DaemonKill: matrix.Kill, scenario.DaemonStop: matrix.Terminate, scenario.DaemonStart: matrix.Start,
 		scenario.DaemonFreeze: matrix.Freeze, scenario.DaemonThaw: matrix.Thaw, scenario.NodeDown: matrix.Die, scenario.NodeUp: matrix.Boot,
+		scenario.LeafDrain: matrix.Drain, scenario.LeafUndrain: matrix.Undrain, scenario.LeafMute: matrix.NoForward, scenario.LeafForward: matrix.Forward,
 	}
 	if v, ok := onNode[a.Verb]; ok {
 		return []matrix.Deed{{Verb: v, Node: a.Node}}, nil

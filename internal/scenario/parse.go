@@ -143,6 +143,10 @@ var actions = []form[Action]{
 	{"session NODE NODE cease", func(a []string) (Action, error) { return Action{Verb: SessionCease, Node: a[0], Peer: a[1]}, nil }},
 	{"guest ADDRESS moves NODE", func(a []string) (Action, error) { return onHost(GuestMoves, a[0], a[1]) }},
 	{"host ADDRESS dies", func(a []string) (Action, error) { return onHost(HostDies, a[0], "") }},
+	{"leaf NODE drain", onNode(LeafDrain)},
+	{"leaf NODE undrain", onNode(LeafUndrain)},
+	{"leaf NODE mute", onNode(LeafMute)},
+	{"leaf NODE forward", onNode(LeafForward)},
 	{"feed NODE off", onNode(FeedOff)},
 	{"feed NODE on", onNode(FeedOn)},
 }

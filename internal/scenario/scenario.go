@@ -47,6 +47,10 @@ const (
 	SessionCease Verb = "session cease" // Node, Peer: the first says goodbye to the second
 	GuestMoves   Verb = "guest moves"   // Host, Node: to that server
 	HostDies     Verb = "host dies"     // Host: silent for good
+	LeafDrain    Verb = "leaf drain"    // Node: the operator has everybody leave it
+	LeafUndrain  Verb = "leaf undrain"  // Node: and come back
+	LeafMute     Verb = "leaf mute"     // Node: it answers for itself and forwards nothing
+	LeafForward  Verb = "leaf forward"  // Node: it forwards again
 	FeedOff      Verb = "feed off"      // Node: the gateway tells its leaves nothing but the default route
 	FeedOn       Verb = "feed on"       // Node
 )

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"peerless/internal/scenario"
+	"peerless/internal/step"
 )
 
 // shapes are the topologies that stories are told on: those of the lab, by the same names, ports and addresses.
@@ -145,6 +146,12 @@ func (t *teller) act(a scenario.Action) error {
 		n.powerOff()
 	case scenario.NodeUp:
 		n.powerOn(200 * time.Millisecond)
+	case scenario.LeafDrain:
+		n.order(step.OrderDrain, false)
+	case scenario.LeafUndrain:
+		n.order(step.OrderUndrain, false)
+	case scenario.LeafMute, scenario.LeafForward:
+		n.setMute(a.Verb == scenario.LeafMute)
 	case scenario.FeedOff, scenario.FeedOn:
 		w.setFeed(a.Verb == scenario.FeedOff)
 	default:
