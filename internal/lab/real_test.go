@@ -39,7 +39,7 @@ func TestRun_EveryTopology_IsOK(t *testing.T) {
 // inTests are the cases that every run of the tests goes through: one of each kind that is over soon. `make matrix` runs all.
 var inTests = []string{
 	"server-link-down-at-leaf", "gateway-link-down-at-gateway", "standby-link-down-at-server", "leaf-dies", "late-carrier-gateway-link",
-	"session-reset", "gateway-killed", "double-fault", "reload-while-link-down",
+	"session-shut-at-gateway", "session-reset", "gateway-killed", "double-fault", "reload-while-link-down",
 }
 
 // slackInTests is for machines slower than those whose limits the cases have.
