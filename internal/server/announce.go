@@ -75,13 +75,13 @@ func (m *Machine) hosts() []host {
 	}
 	for i := range m.guests {
 		if g := &m.guests[i]; m.port(g.port).Up() {
-			list = append(list, g.host())
+			list = append(list, m.hostOf(g))
 		}
 	}
 	return list
 }
 
-func (g *guest) host() host { return host{addr: g.addr, mac: g.mac, port: g.port} }
+func (m *Machine) hostOf(g *guest) host { return host{addr: g.addr, mac: g.mac, port: g.port} }
 
 func usableMAC(m model.MAC) bool { return !m.IsZero() && !m.IsGroup() }
 
@@ -195,7 +195,7 @@ func (m *Machine) present(g *guest) {
 	asked := g.asked
 	g.asked = 0
 	if s := m.sideOf(m.roundPort); asked != 0 && m.now-asked <= answerMax && s != nil && s.up && m.device.there {
-		m.announce(m.roundPort, g.host(), false, m.roundWhy)
+		m.announce(m.roundPort, m.hostOf(g), false, m.roundWhy)
 	}
 }
 
