@@ -280,7 +280,7 @@ func (e *Engine) do(actions []Action) []outcome {
 			case a.Emit != nil:
 				run.flush()
 				e.emit(a.Emit)
-			case e.turn.current(a):
+			case e.turn.Current(a):
 				e.route(&run, a)
 			}
 		}
@@ -314,7 +314,7 @@ func (e *Engine) plan(actions []Action) {
 	}
 	for i := range actions {
 		a := &actions[i]
-		if a.Emit != nil || !e.turn.current(a) {
+		if a.Emit != nil || !e.turn.Current(a) {
 			continue
 		}
 		l := e.byKind[a.Want.Object.Key().Kind]

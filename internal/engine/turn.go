@@ -120,8 +120,8 @@ func (t *Turn) Next() (at time.Duration, ok bool) {
 // View asks the machine for its state.
 func (t *Turn) View(now model.Instant) step.View { return t.machine.View(now) }
 
-// current reports whether an action's want is still what is wanted.
-func (t *Turn) current(a *Action) bool {
+// Current reports whether an action's want is still what is wanted.
+func (t *Turn) Current(a *Action) bool {
 	w := t.wants[a.Want.Key()]
 	return w != nil && w.gen == a.Gen && w.state == inHand
 }

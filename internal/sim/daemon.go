@@ -306,8 +306,8 @@ func (d *daemon) do(actions []engine.Action) {
 	var done []outcome
 	for _, urgent := range [...]bool{true, false} {
 		for _, a := range actions {
-			if a.Urgent != urgent {
-				continue
+			if a.Urgent != urgent || a.Emit == nil && !d.turn.Current(&a) {
+				continue // not now, or superseded within the same turn
 			}
 			t := ticket{want: a.Want, gen: a.Gen}
 			switch {
