@@ -139,10 +139,10 @@ func (w *World) dual(r *rand.Rand) (*server, *port, *port) {
 }
 
 // gentle reports whether a server that leaves a leaf of its own will loses nothing: both of its links hear, and the leaf that it leaves knows
-// that it has moved. Without the feed, and with clocks that are wrong by years, the old leaf takes a link that everybody has left for one that
+// that it has moved. Without the feed, or a gateway in common, and with clocks that are wrong by years, the old leaf takes a link that everybody has left for one that
 // passes nothing, and nobody has told the gateway yet.
 func (w *World) gentle(s *server) bool {
-	return (s.kind == "bridge" || s.hears) && (!w.feedOff || w.cfg.habits.links == 0)
+	return (s.kind == "bridge" || s.hears) && (w.hearOfEachOther(s) || w.cfg.habits.links == 0)
 }
 
 func (w *World) standbyFails(r *rand.Rand) {

@@ -44,7 +44,7 @@ func (w *World) leftMute(c *calm, l *node) {
 		if used == nil || !s.managed() || !w.elsewhere(s, l) || s.node.daemon.machine == nil {
 			continue
 		}
-		if used.peer().node == l && !w.onTrial(s) && !w.feedOff { // without the feed a wrong clock may make a claim that nobody heeds
+		if used.peer().node == l && !w.onTrial(s) && w.hearOfEachOther(s) { // without the feed a wrong clock may make a claim that nobody heeds
 			w.fail("silence-moves-only-to-what-works", "%s stays on %s, which forwards nothing", s.node.name, used.name)
 		}
 	}
@@ -91,7 +91,7 @@ func (w *World) linkSilent(r *rand.Rand) {
 		return
 	}
 	closes := l.leaf.CloseSilent && w.feeds(l) && !w.anyMoved() && way != 1 && len(s.hosts) == 1
-	if now, _ := s.sides(); now == used && !w.feedOff && w.elsewhere(s, l) && (s.managed() || closes) {
+	if now, _ := s.sides(); now == used && w.hearOfEachOther(s) && w.elsewhere(s, l) && (s.managed() || closes) {
 		w.fail("silence-moves-only-to-what-works", "%s stays on %s, which passes nothing", s.node.name, used.name)
 	}
 	used.link.change(func() { used.link.drop = [2]bool{} })

@@ -82,7 +82,7 @@ func (w *World) linkFlaps(r *rand.Rand) {
 	}
 	c := w.watchAll("damping-delays-only-returns")
 	most := 1000
-	if s.managed() && w.feeds(l) && l.leaf.Damping.HalfLife >= flapEvery && !w.anyMoved() { // else it is forgiven before it is held, or not everybody is known to be elsewhere
+	if s.managed() && w.feeds(l) && w.hearOfEachOther(s) && l.leaf.Damping.HalfLife >= flapEvery && !w.anyMoved() { // else it is forgiven before it is held, or not everybody is known to be elsewhere
 		most = 2*flapsMin + 3
 	}
 	c.except(s.node, most, false)

@@ -117,6 +117,16 @@ func (w *World) elsewhere(s *server, but *node) bool {
 	return slices.ContainsFunc(w.homes(s.node), func(l *node) bool { return l != but })
 }
 
+// hearOfEachOther reports whether the leaves of a server are told of each other's claims: there is the feed, and a gateway in common.
+func (w *World) hearOfEachOther(s *server) bool {
+	if w.feedOff {
+		return false
+	}
+	return slices.ContainsFunc(w.gateways, func(g *node) bool {
+		return !slices.ContainsFunc(s.links, func(p *port) bool { return !direct(g, p.peer().node) })
+	})
+}
+
 // feeds reports whether a leaf is told of the other leaves' hosts.
 func (w *World) feeds(l *node) bool {
 	if w.cfg.feedCut {

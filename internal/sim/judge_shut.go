@@ -72,13 +72,12 @@ func (j *judge) onlyHere(n *node, p model.Port) *host {
 	return nil
 }
 
-// claimed reports whether a leaf was told, in a session that lives, that another one has a host: one of another AS number, since what bears
-// its own may be its own word told back.
+// claimed reports whether a leaf was told, in a session that lives, that another one has a host.
 func (j *judge) claimed(n *node, a netip.Addr) bool {
 	m := &n.daemon.memory
 	for _, u := range n.leaf.Uplinks {
 		p, ok := m.rib[ribKey{u.Neighbor, netip.PrefixFrom(a, a.BitLen())}]
-		if _, ended := m.ended[u.Neighbor]; !ok || ended || len(p.path.Large) == 0 || p.path.Large[0].Global == n.leaf.AS {
+		if _, ended := m.ended[u.Neighbor]; !ok || ended || len(p.path.Large) == 0 {
 			continue
 		}
 		if _, stamped := claim.ParseHost(p.path.Large[0].Global, p.path.Large); stamped {
