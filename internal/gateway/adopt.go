@@ -61,7 +61,7 @@ func (m *Machine) onSnapshot(ev step.Snapshot) {
 	case m.restarting && m.cfg.NoBGP:
 		m.endRestart("there is no leaf that could confirm more")
 	case m.restarting:
-		m.emit(step.Arm{Timer: step.Timer{Kind: timerRestart}, At: m.now.Mono + m.cfg.GracefulRestart})
+		m.armPatience(timerRestart, 0, m.cfg.GracefulRestart)
 	}
 }
 

@@ -416,3 +416,18 @@ func TestGateway_FaultAfterTheHostMoved_StillNamesPortServerHostAndReason(t *tes
 	}
 	t.Fatalf("no fault among %v", k.notes)
 }
+
+func TestSession_TimeOverWhileWeDidNotRun_LeafIsHeardFirst(t *testing.T) {
+	k := begun(fig7())
+	k.step(step.SessionChanged{Peer: addrA, AS: 65001, Reason: step.ReasonReset})
+	k.now.Mono += time.Minute // frozen, past the graceful-restart time
+	k.step(step.TimerFired{Timer: step.Timer{Kind: timerExpire, ID: uint32(k.machine.leaves[0].id)}})
+	if got := k.lookup(c(1), ""); got == "" {
+		t.Fatal("the host's last route is deleted before what its leaf said meanwhile was read")
+	}
+	k.step(session(addrA), paths(addrA, append(allUp(addrA), host(addrA, 1, 0))...))
+	k.wait(2 * listenFor)
+	if got := k.lookup(c(1), ""); got == "" {
+		t.Fatal("the host is claimed, and has no route")
+	}
+}

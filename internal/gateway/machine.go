@@ -17,7 +17,9 @@ const (
 	cleanupDelay = 50 * time.Millisecond // after a leaf is lost: news of the other leaf go first
 	graceMax     = 3 * time.Second       // how long a host is looked for behind the other leaf once its own withdrew it
 	ceaseGrace   = time.Second           // after an orderly shutdown, for withdrawals to come in
-	listMax      = 8                     // hosts named one by one in notes
+	lateMax      = 100 * time.Millisecond
+	listenFor    = time.Second // after a time of our own in which we did not run
+	listMax      = 8           // hosts named one by one in notes
 )
 
 // Names of timers.
@@ -61,6 +63,7 @@ type Machine struct {
 	sweeping bool // the sweep timer is armed
 	hurry    bool // the first chunk of the queue is settled in this step already
 	grace    []remembered
+	patience map[step.Timer]time.Duration // when the time of those who have something to say is over: looked up, never ranged
 	scratch  []*mapping.Host
 
 	probe       prober
@@ -74,6 +77,7 @@ type Machine struct {
 func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, table: mapping.New(), ports: map[model.Port]step.PortState{}, serverPorts: map[model.AttachmentID]string{},
+		patience: map[step.Timer]time.Duration{},
 	}
 	for _, p := range cfg.ServerPorts {
 		m.serverPorts[p.ID] = p.Name
@@ -155,6 +159,9 @@ func (m *Machine) end() []step.Effect {
 }
 
 func (m *Machine) onTimer(t step.Timer) {
+	if m.slept(t) {
+		return
+	}
 	switch t.Kind {
 	case timerSweep:
 		m.onSweep()
@@ -187,6 +194,24 @@ func (m *Machine) note(n step.Note) { m.emit(n) }
 
 func (m *Machine) arm(kind string, id mapping.LeafID, after time.Duration) {
 	m.emit(step.Arm{Timer: step.Timer{Kind: kind, ID: uint32(id)}, At: m.now.Mono + after})
+}
+
+// armPatience waits for what leaves have to say; its end is put off if it comes late.
+func (m *Machine) armPatience(kind string, id mapping.LeafID, after time.Duration) {
+	m.patience[step.Timer{Kind: kind, ID: uint32(id)}] = m.now.Mono + after
+	m.arm(kind, id, after)
+}
+
+// slept reports that the end of somebody's time was noticed late: we did not run, and what he has said meanwhile lies in the queue behind
+// it (soft-never-closes; seed 1130). He is listened to first.
+func (m *Machine) slept(t step.Timer) bool {
+	due, waited := m.patience[t]
+	delete(m.patience, t)
+	if !waited || m.now.Mono-due <= lateMax {
+		return false
+	}
+	m.emit(step.Arm{Timer: t, At: m.now.Mono + listenFor})
+	return true
 }
 
 func (m *Machine) newCause() step.Cause {

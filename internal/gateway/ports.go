@@ -92,7 +92,7 @@ func (m *Machine) lose(l *leaf, why string) {
 	if !m.cfg.NoBGP {
 		m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + why})
 		l.reason, l.resetting = why, true
-		m.arm(timerExpire, l.id, m.cfg.GracefulRestart)
+		m.armPatience(timerExpire, l.id, m.cfg.GracefulRestart)
 	}
 	m.hushed(l)
 	l.unclean = true

@@ -56,7 +56,7 @@ func (m *Machine) sessionDown(l *leaf, ev step.SessionChanged) {
 	if ev.Reason == step.ReasonCeaseDown || ev.Reason == step.ReasonOurs {
 		keep, text = ceaseGrace, "its routes go as it withdraws them"
 	}
-	m.arm(timerExpire, l.id, keep)
+	m.armPatience(timerExpire, l.id, keep)
 	m.note(step.Note{
 		Warn: true, What: whatSessionDown, Port: l.Port, Peer: l.Name, Why: l.reason, Hosts: l.primaries,
 		Text: "session with leaf " + l.Name + " down: " + text,
