@@ -103,7 +103,7 @@ var mutants = []mutant{
 		"	if e.Op == step.ARPRequest && !announced {\n", "	if e.Op == step.ARPRequest && !announced && e.SenderIP == m.cfg.RouterID {\n", "question-is-no-proof inherited-is-unproven", 60},
 	{"a leaf waits for the feed before it gives a silent host up", "leaf/neighbor/state.go",
 		"		Hinted: to(Local), Adopted: to(Local), Bound: to(Local),\n		Doubted: to(Suspect, probeNow), Fell: to(Draining, Withdraw),", "		Hinted: to(Local), Adopted: to(Local), Bound: to(Local),\n		Doubted: to(Suspect, probeNow), Fell: to(Local),",
-		"no-stale-route reach-after-heal", 300},
+		"no-stale-route reach-after-heal drain-loses-nothing", 300},
 	{"the withdrawal is skipped", "leaf/hosts.go", "	m.retract(adv, c.Why, cause)\n", "	_ = adv\n", "no-stale-route reach-after-heal newest-wins one-move stamp-on-arrival", 100},
 	{"a probe's silence is not drawn", "liveness/liveness.go",
 		"	return d.missed >= max(1, d.Multiplier)", "	return false", "reach-after-heal no-stale-route", 300},
@@ -127,8 +127,6 @@ var mutants = []mutant{
 	{"a gateway that starts deletes what it finds", "gateway/adopt.go",
 		"if !host || !m.adoptRoute(table, r.Route) {", "if !host || r.Present && table > 0 {", "adopt-not-flush", 200},
 	{"a leaf that starts deletes what it finds", "leaf/snapshot.go", "		if first {\n			m.adopt(now, port,", "		if first && port == \"\" {\n			m.adopt(now, port,", "adopt-not-flush", 300},
-	{"a leaf heeds only its first snapshot", "leaf/snapshot.go",
-		"		for _, u := range m.ups {\n			m.onUplinkPort(now, u, state(u.Port))\n		}\n", "", "reach-after-heal opens-in-the-end open-only-when-forwarding soft-never-closes", 500},
 
 	// The server's pair.
 	{"returns to a leaf that is not ready", "server/linkpair/pair.go",
