@@ -50,7 +50,7 @@ var mutants = []mutant{
 	{"a port is closed without a reason", "leaf/linkage.go",
 		"why += \"uplink \" + string(u.Port) + \": \" + u.why", "why += u.why", "closed-for-a-reason", 30},
 	{"a leaf without a gateway stays open", "leaf/linkage/linkage.go",
-		"Linked: {Lost: then(Shutdown, CloseAll)", "Linked: {Lost: then(Linked, Nothing)", "reach-after-heal", 150},
+		"Linked: {Lost: then(Shutdown, CloseAll)", "Linked: {Lost: then(Linked, Nothing)", "reach-after-heal open-only-when-forwarding", 150},
 	{"opens before it can forward", "leaf/linkage.go",
 		"return usable >= need && ready >= need && m.hasDefault(), told >= need", "return usable >= need && ready >= 0, told >= need", "open-only-when-forwarding", 60},
 	{"what an earlier life closed opens at once", "leaf/linkage.go",
@@ -106,7 +106,7 @@ var mutants = []mutant{
 		"no-stale-route reach-after-heal drain-loses-nothing", 300},
 	{"the withdrawal is skipped", "leaf/hosts.go", "	m.retract(adv, c.Why, cause)\n", "	_ = adv\n", "no-stale-route reach-after-heal newest-wins one-move stamp-on-arrival", 100},
 	{"a probe's silence is not drawn", "liveness/liveness.go",
-		"	return d.missed >= max(1, d.Multiplier)", "	return false", "reach-after-heal no-stale-route", 300},
+		"	return d.missed >= max(1, d.Multiplier)", "	return false", "reach-after-heal no-stale-route drain-loses-nothing", 300},
 	{"the gateway's address is learned as a host", "leaf/neighbor/admit.go", "	if addr == n.Gateway {", "	if addr == n.Gateway.Next() {", "admit-narrowly", 200},
 	{"a port takes more hosts than it may", "leaf/neighbor/learn.go",
 		"	case (e == nil || !e.State.Installed()) && p.held >= p.max:", "	case (e == nil || !e.State.Installed()) && p.held >= 4*p.max:", "admit-narrowly", 200},
@@ -130,7 +130,7 @@ var mutants = []mutant{
 
 	// The server's pair.
 	{"returns to a leaf that is not ready", "server/linkpair/pair.go",
-		"	case used.Up && returning:\n		return p.prepare(now, model.Primary, ", "	case used.Up && (returning || p.active == model.Backup && s.Primary.Up):\n		return p.take(model.Primary, ", "make-before-break one-move reach-after-heal", 100},
+		"	case used.Up && returning:\n		return p.prepare(now, model.Primary, ", "	case used.Up && (returning || p.active == model.Backup && s.Primary.Up):\n		return p.take(model.Primary, ", "make-before-break one-move reach-after-heal silence-moves-only-to-what-works", 100},
 	{"stays on a link that is down", "server/linkpair/pair.go",
 		"	case s.Of(other).Up:\n		return p.take(other, p.active.String()+\" link lost\")\n", "", "any-link-beats-none reach-after-heal one-move", 60},
 	{"its two links are not isolated", "server/move.go", "Learning: false, Isolated: true}", "Learning: false, Isolated: false}", "one-way-out", 30},
