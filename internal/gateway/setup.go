@@ -3,7 +3,6 @@ package gateway
 import (
 	"net/netip"
 
-	"peerless/internal/claim"
 	"peerless/internal/gateway/mapping"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -118,8 +117,7 @@ func (m *Machine) setup() {
 		m.want(r, "setup")
 	}
 	if m.cfg.Default {
-		m.want(step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Large: claim.Heeding(m.cfg.AS)},
-			"leaves send everything else to this gateway")
+		m.tellDefault(0, "leaves send everything else to this gateway")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/gateway/mapping"
 	"peerless/internal/liveness"
 	"peerless/internal/model"
@@ -383,9 +384,9 @@ func (m *Machine) tellAgain(l *leaf, why string) {
 	m.redoubt(l)
 }
 
-// tellDefault tells the default route to all leaves that may have it.
+// tellDefault tells the default route to all leaves that may have it, and with it that this gateway heeds attachments.
 func (m *Machine) tellDefault(cause step.Cause, why string) {
-	ad := step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0)}
+	ad := step.Advertisement{Prefix: netip.PrefixFrom(netip.IPv4Unspecified(), 0), Large: claim.Heeding(m.cfg.AS)}
 	for _, l := range m.leaves {
 		if l.cross.withheld {
 			ad.Withheld = append(ad.Withheld, l.Address)

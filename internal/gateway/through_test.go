@@ -52,7 +52,9 @@ func newSite(cfg Config) *site {
 	s.watch = func() {}
 	s.fed = func(ev step.Applied) {
 		if a, ok := ev.Want.Object.(step.Advertisement); ok {
-			s.withheld = a.Withheld
+			if s.withheld = a.Withheld; !claim.Heeds(a.Large) {
+				panic("the default route is told without the word that attachments are heeded: " + a.String())
+			}
 		}
 		s.take(s.machine.Step(s.now, ev))
 	}
