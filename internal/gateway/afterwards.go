@@ -21,11 +21,7 @@ func (m *Machine) putOff(h *mapping.Host, w step.Want) {
 
 // conclude asks for what this step left for afterwards: at once, or if it is much when the repair can be over.
 func (m *Machine) conclude() {
-	most := m.cfg.Burst
-	if most == 0 {
-		most = liveness.Burst
-	}
-	putOff, armed := len(m.later) > most, len(m.waiting) > 0
+	putOff, armed := liveness.Many(len(m.later), m.cfg.Burst), len(m.waiting) > 0
 	for _, a := range m.later {
 		// One that is forgotten may come back as another; one that nobody serves must not lose what it gets meanwhile (seed 66).
 		if !putOff || !a.host.Claimed() || a.host.Primary == mapping.None {

@@ -18,11 +18,7 @@ import (
 
 // burst reports whether so many hosts of one port are too many to be dealt with at once, and can wait.
 func (m *Machine) burst(d *downlink, hosts int) bool {
-	most := m.cfg.Burst
-	if most == 0 {
-		most = liveness.Burst
-	}
-	return hosts > most && m.heeded(d)
+	return liveness.Many(hosts, m.cfg.Burst) && m.heeded(d)
 }
 
 // heeded reports whether all who listen know by the word on the attachment what becomes of its hosts.
@@ -50,7 +46,7 @@ type cleanup struct {
 
 // takeOff ends the hosts of a port that stopped serving: at once, or after a respite if they are many.
 func (m *Machine) takeOff(now model.Instant, d *downlink, cause step.Cause, why string) {
-	m.claimAll(d)
+	m.dropClaims(d)
 	n := m.hosts.Count(d.Port)
 	if !m.burst(d, n) {
 		m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, why)
@@ -92,13 +88,15 @@ type unclaimed struct {
 	cause step.Cause
 }
 
-// holdClaims has the claims of a server's hosts wait while the server is being taken over.
+// holdClaims has the claims of a server's hosts wait, and the probes that are to verify them, while the server is being taken over.
 func (m *Machine) holdClaims(now model.Instant, d *downlink, hosts int) {
 	if d.unclaimed.waits || !m.burst(d, hosts) {
 		return
 	}
 	d.unclaimed = unclaimed{waits: true}
-	m.emit(step.Arm{Timer: claimTimer(d), At: now.Mono + liveness.Respite(hosts)})
+	until := now.Mono + liveness.Respite(hosts)
+	m.hosts.Spare(d.Port, until)
+	m.emit(step.Arm{Timer: claimTimer(d), At: until})
 }
 
 func claimTimer(d *downlink) step.Timer { return step.Timer{Kind: timerClaim, Port: d.Port} }
@@ -114,14 +112,12 @@ func (m *Machine) onClaimTimer(now model.Instant, d *downlink) {
 	d.unclaimed = unclaimed{}
 }
 
-// claimAll tells of all that wait.
-func (m *Machine) claimAll(d *downlink) {
-	if !d.unclaimed.waits {
-		return
+// dropClaims forgets what waits: nobody is to be told of hosts on a port that has just stopped serving.
+func (m *Machine) dropClaims(d *downlink) {
+	if d.unclaimed.waits {
+		m.emit(step.Disarm{Timer: claimTimer(d)})
+		d.unclaimed = unclaimed{}
 	}
-	m.emit(step.Disarm{Timer: claimTimer(d)})
-	m.claim(d, d.unclaimed.hosts)
-	d.unclaimed = unclaimed{}
 }
 
 // claim tells of those of the hosts that the leaf still stands behind.

@@ -128,3 +128,18 @@ func TestBurst_PortFailsBeforeTheClaims_NothingIsClaimed(t *testing.T) {
 		}
 	}
 }
+
+func TestBurst_GatewayDoesNotHeedAttachments_WhoCameWithItsServerIsAskedAtOnce(t *testing.T) {
+	for _, heeds := range []bool{true, false} {
+		w := crowded(t, heeds)
+		w.port("A2", carrier(false))
+		w.pass(time.Minute / 2)
+		w.port("A2", carrier(true))
+		w.pass(200 * time.Millisecond) // the questions that the port's return calls for
+		effects := w.do(garp("A2", 2))
+		asked := lines(append(effects, w.pass(liveness.Respite(3)/2)...), "send arp request on A2")
+		if got := len(asked) > 0; got == heeds {
+			t.Errorf("heeds %v: asked %v before the respite is over", heeds, asked)
+		}
+	}
+}

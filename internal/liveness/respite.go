@@ -13,5 +13,13 @@ const (
 	respiteHost = 50 * time.Microsecond
 )
 
+// Many reports whether so many hosts that move at once are a burden; most is a bound of one's own, zero: Burst.
+func Many(hosts, most int) bool {
+	if most == 0 {
+		most = Burst
+	}
+	return hosts > most
+}
+
 // Respite is how long the repair of so many hosts is not to be disturbed.
 func Respite(hosts int) time.Duration { return respiteMin + time.Duration(hosts)*respiteHost }

@@ -5,7 +5,6 @@ import (
 	"slices"
 	"time"
 
-	"peerless/internal/liveness"
 	"peerless/internal/model"
 )
 
@@ -294,22 +293,24 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip.Addr) bool) []Change {
 	t.out = t.out[:0]
 	p := t.ports[port]
-	var taken []*entry
 	for _, e := range t.sorted(p) {
 		if p.held >= p.max-(p.max+3)/4 {
 			break
 		}
 		if e.State == Target && e.kin && !e.Static && t.holder[e.Addr] == nil && !elsewhere(e.Addr) {
 			t.apply(now, e, Adopted, "its server has turned up here")
-			taken = append(taken, e)
-		}
-	}
-	if len(taken) > liveness.Burst { // they are most likely to be heard anyway: asking can wait until their traffic flows
-		for _, e := range taken {
-			t.sched.at(e, onGrid(now+liveness.Respite(len(taken)), t.cfg.Interval))
 		}
 	}
 	return t.out
+}
+
+// Spare puts off the first probes of the hosts that Inherit took, which are most likely to be heard anyway.
+func (t *Table) Spare(port model.Port, until time.Duration) {
+	for _, e := range t.ports[port].list {
+		if e.State == Inherited {
+			t.sched.at(e, onGrid(until, t.cfg.Interval))
+		}
+	}
 }
 
 // Doubt tells that another leaf has a newer claim to an address; moved: behind another server port than ours.

@@ -160,28 +160,6 @@ func TestTable_Move_IsOneReplacement(t *testing.T) {
 	}
 }
 
-func TestTable_Flapping_IsHeldForAWhile(t *testing.T) {
-	tb := serving(8)
-	ports := []model.Port{"A1", "A2"}
-	told, followed := 0, 0
-	for i := range 20 {
-		for _, c := range tb.Hear(sec+time.Duration(i)*100*time.Millisecond, ports[i%2], addr(1), mac(1), false) {
-			switch c.Do {
-			case Unstable:
-				told++
-			case Move:
-				followed++
-			}
-		}
-	}
-	if told != 1 || followed != flapMoves {
-		t.Fatalf("told %d times, followed %d moves", told, followed)
-	}
-	if got := dos(tb.Hear(time.Minute, "A1", addr(1), mac(1), false)); len(got) > 1 {
-		t.Fatalf("after the window: %v", got)
-	}
-}
-
 func TestTable_Silence_TakesMultiplierProbes(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(1), mac(1), false)
@@ -293,121 +271,6 @@ func TestTable_ThousandHosts_AreProbedWithinThePace(t *testing.T) {
 	}
 }
 
-// A server that moves sends data through its new link first; the probe before may have found nobody a moment ago.
-func TestTable_DataOfARememberedHost_IsAskedAtOnce(t *testing.T) {
-	tb := serving(8)
-	tb.Hint(sec, "A1", addr(1), mac(1), FromFeed)
-	if got := dos(tb.Tick(sec)); !slices.Equal(got, []Do{Ask}) {
-		t.Fatalf("remembered: %v", got)
-	}
-	for _, r := range []struct {
-		name  string
-		after time.Duration
-		want  []Do
-	}{
-		{"while the answer may be under way", 10 * time.Millisecond, []Do{}},
-		{"after it, though no more data came", 20 * time.Millisecond, []Do{Ask}},
-		{"after it, by more data", 50 * time.Millisecond, []Do{Ask}},
-	} {
-		if r.after != 20*time.Millisecond {
-			tb.Hint(sec+r.after, "A1", addr(1), mac(1), FromData)
-		}
-		if got := dos(tb.Tick(sec + r.after)); !slices.Equal(got, r.want) {
-			t.Errorf("%s: %v", r.name, got)
-		}
-	}
-}
-
-func TestTable_HostThatLeft_IsGoneAtOnce(t *testing.T) {
-	tb := serving(8)
-	tb.Hear(sec, "A1", addr(1), mac(1), true)
-	tb.Doubt(2*sec, addr(1), false)
-	if got := dos(tb.Departed(2*sec, addr(1))); !slices.Equal(got, []Do{Withdraw}) {
-		t.Fatalf("withdrawn first: %v", got)
-	}
-	if got := dos(tb.Tick(2 * sec)); !slices.Equal(got, []Do{Remove}) {
-		t.Fatalf("nothing to drain: %v", got)
-	}
-	if _, held := tb.Holder(addr(1)); held || !tb.Known("A1", addr(1)) {
-		t.Error("it is remembered, and not held")
-	}
-	if got := tb.Departed(3*sec, addr(1)); len(got) != 0 {
-		t.Errorf("again: %v", got)
-	}
-}
-
-func TestTable_ExpectedHost_IsAskedAgainAndAgain(t *testing.T) {
-	scouts := func(tb *Table) { // others of the same server
-		for i := range maxScouts {
-			tb.Expect(sec, "A1", addr(10+i))
-		}
-	}
-	slow := []time.Duration{0, 50, 150, 350, 750}
-	var quick []time.Duration
-	for at := time.Duration(0); at <= scoutFor; at += scoutPace {
-		quick = append(quick, at/time.Millisecond)
-	}
-	quick = append(quick, 350, 450, 650) // after that like the others
-	rows := []struct {
-		name   string
-		want   []time.Duration
-		expect func(tb *Table)
-	}{
-		{"given up elsewhere", slow, func(tb *Table) { scouts(tb); tb.Expect(sec, "A1", addr(1)) }},
-		{"given up elsewhere just after a probe", slow, func(tb *Table) {
-			tb.Hint(sec-time.Millisecond, "A1", addr(1), mac(1), FromFeed)
-			tb.Tick(sec - time.Millisecond)
-			scouts(tb)
-			tb.Expect(sec, "A1", addr(1))
-		}},
-		{"remembered on a port that opens", slow, func(tb *Table) {
-			tb.Hear(sec/2, "A1", addr(1), mac(1), false)
-			tb.Stop(sec/2, "A1")
-			tb.Start(sec, "A1")
-		}},
-		{"the first of its server to be given up", quick, func(tb *Table) { tb.Expect(sec, "A1", addr(1)) }},
-	}
-	for _, r := range rows {
-		t.Run(r.name, func(t *testing.T) {
-			tb := serving(8)
-			r.expect(tb)
-			var asked []time.Duration
-			run(tb, sec, 5*sec, func(at time.Duration, c Change) {
-				if c.Do == Ask && c.Host.Addr == addr(1) {
-					asked = append(asked, (at-sec).Round(10*time.Millisecond)/time.Millisecond)
-				}
-			})
-			if len(asked) <= len(r.want) || asked[0] == 20 { // it was asked just before
-				asked[0] = 0
-			}
-			for i := range r.want {
-				if d := asked[i] - r.want[i]; d < -20 || d > 20 {
-					t.Fatalf("asked after %d ms, want %d and then once a second", asked, r.want)
-				}
-			}
-			if last := asked[len(asked)-1] - asked[len(asked)-2]; last < 990 {
-				t.Fatalf("asked after %d ms: in the end once a second", asked)
-			}
-		})
-	}
-}
-
-func TestTable_RARP_ProbesEveryAddressOfTheMAC(t *testing.T) {
-	tb := serving(8)
-	tb.Hear(sec, "A1", addr(2), mac(1), false)
-	tb.Hear(sec, "A1", addr(1), mac(1), false)
-	tb.RARP(2*sec, "A2", mac(1))
-	var asked []netip.Addr
-	for _, c := range tb.Tick(2 * sec) {
-		if c.Do == Ask && c.Host.Port == "A2" {
-			asked = append(asked, c.Host.Addr)
-		}
-	}
-	if !slices.Equal(asked, []netip.Addr{addr(1), addr(2)}) {
-		t.Fatalf("asked %v", asked)
-	}
-}
-
 func TestTable_Memory_EndsAndIsBounded(t *testing.T) {
 	tb := serving(4)
 	tb.Hear(sec, "A1", addr(1), mac(1), false)
@@ -428,27 +291,6 @@ func TestTable_Memory_EndsAndIsBounded(t *testing.T) {
 	run(tb, 70*sec, 80*sec, func(time.Duration, Change) {})
 	if n := len(tb.Hosts("A2")); n != 0 {
 		t.Fatalf("%d glimpsed addresses still probed", n)
-	}
-}
-
-func TestTable_FloodOfAddresses_KeepsNobodyOut(t *testing.T) {
-	tb := serving(4)
-	for i := range 200 { // announced, so installed as far as there is room, then silent
-		at := time.Duration(i) * 500 * time.Millisecond
-		tb.Hear(at, "A1", addr(1000+i), mac(1000+i), true)
-		run(tb, at, at+500*time.Millisecond, func(time.Duration, Change) {})
-		if n := len(tb.Hosts("A1")); n > 2*4 {
-			t.Fatalf("%d addresses kept after %d", n, i)
-		}
-	}
-	for i := range 100 {
-		tb.Hint(110*sec, "A1", addr(2000+i), mac(2000+i), FromARP)
-	}
-	run(tb, 110*sec, 115*sec, func(time.Duration, Change) {})
-	asked := slices.ContainsFunc(tb.Hint(115*sec, "A1", addr(1), mac(1), FromData), func(c Change) bool { return c.Host.Addr == addr(1) })
-	run(tb, 115*sec, 116*sec, func(_ time.Duration, c Change) { asked = asked || c.Do == Ask && c.Host.Addr == addr(1) })
-	if !asked {
-		t.Fatal("who speaks there is never asked")
 	}
 }
 
@@ -546,73 +388,4 @@ func TestTable_AnyStory_BooksAgree(t *testing.T) {
 			}
 		}
 	})
-}
-
-// A claim with another MAC from another port is answered by asking whoever holds the address. A guest that moved kept its MAC.
-func TestTable_ClaimFromAnotherPort_TheHolderIsAskedFirst(t *testing.T) {
-	other := model.MAC{0x02, 9, 9, 9, 9, 9}
-	for _, tt := range []struct {
-		name    string
-		mac     model.MAC
-		answers bool
-		port    model.Port // of the holder after 300 ms
-	}{
-		{"holder is alive", other, true, "A1"},
-		{"holder is gone", other, false, "A2"},
-		{"a guest moved", mac(1), false, "A2"},
-	} {
-		t.Run(tt.name, func(t *testing.T) {
-			tab, now := serving(8), time.Second
-			tab.Hear(now, "A1", addr(1), mac(1), true)
-			tab.Hear(now, "A2", addr(1), tt.mac, true)
-			if h, _ := tab.Holder(addr(1)); tt.mac == other && h.Port != "A1" {
-				t.Fatal("taken before anybody was asked")
-			}
-			asked := 0
-			for end := now + 600*time.Millisecond; now < end; now += time.Millisecond {
-				for _, c := range tab.Tick(now) {
-					if c.Do == Ask && c.Host.Port == "A1" {
-						asked++
-						if tt.answers {
-							tab.Hear(now, "A1", addr(1), mac(1), false)
-						}
-					}
-				}
-				if now%(10*time.Millisecond) == 0 {
-					tab.Hear(now, "A2", addr(1), tt.mac, true)
-				}
-			}
-			h, ok := tab.Holder(addr(1))
-			if !ok || h.Port != tt.port || h.MAC != tt.mac && tt.port == "A2" {
-				t.Fatalf("held by %+v", h)
-			}
-			if tt.answers && (h.MAC != mac(1) || asked > 40) {
-				t.Fatalf("held by %+v after %d questions", h, asked)
-			}
-		})
-	}
-}
-
-func TestTable_OwnersWithoutEnd_RewriteLittleAndStayWithinBounds(t *testing.T) {
-	tab := serving(16)
-	rewrites, installs := 0, 0
-	for i := range 100_000 {
-		now := time.Duration(i) * 20 * time.Microsecond
-		a := addr(i % 4000)
-		for _, c := range tab.Hear(now, "A1", a, model.MAC{2, 1, byte(i >> 16), byte(i >> 8), byte(i), 1}, true) {
-			switch c.Do {
-			case Rewrite:
-				rewrites++
-			case Install:
-				installs++
-			}
-		}
-		tab.Tick(now)
-	}
-	if n := tab.Count("A1"); n > tab.ports["A1"].max || rewrites > tab.ports["A1"].max*flapMoves || installs > 2*tab.ports["A1"].max {
-		t.Fatalf("%d hosts, %d rewrites, %d installations", n, rewrites, installs)
-	}
-	if len(tab.entries) > 3*tab.ports["A1"].max || len(tab.moved) > maxMoved+1 {
-		t.Fatalf("%d entries, %d counts", len(tab.entries), len(tab.moved))
-	}
 }
