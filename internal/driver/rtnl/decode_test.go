@@ -203,7 +203,7 @@ func FuzzDecodeRoute(f *testing.F) {
 		}
 		if ok { // and the mirror stands it
 			m := &mirror{scope: newScope(Options{WatchTables: []uint32{254}}), links: newLinkTable(nil), routes: map[routeKey]step.RouteState{}}
-			m.onRoute(r, true, false, false)
+			m.onRoute(r, true, false)
 		}
 	})
 }

@@ -13,7 +13,6 @@ import (
 	"testing"
 	"time"
 
-	"github.com/mdlayher/netlink"
 	"golang.org/x/sys/unix"
 
 	"peerless/internal/model"
@@ -305,7 +304,3 @@ func applyAll(tb testing.TB, d *Driver, absent bool, objects []step.Object) {
 
 func prefix(s string) netip.Prefix { return netip.MustParsePrefix(s) }
 func addr(s string) netip.Addr     { return netip.MustParseAddr(s) }
-
-func message(kind netlink.HeaderType, p payload) netlink.Message {
-	return netlink.Message{Header: netlink.Header{Type: kind}, Data: p}
-}

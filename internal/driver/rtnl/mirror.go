@@ -18,7 +18,6 @@ type mirror struct {
 	scope scope
 	links *linkTable
 	sight func(link) (link, bool) // the device as it is now, and whether it is closed by us
-	own   func(uint32) bool       // whether a netlink port id is that of our wants
 
 	outdated bool // what there is to be told of has grown: only a new dump has all of it
 
@@ -120,7 +119,7 @@ func (m *mirror) reset(c census, reason string) step.Snapshot {
 		m.keepRoute(r)
 	}
 	for _, n := range c.neighbors {
-		m.onNeighbor(n, true, false)
+		m.onNeighbor(n, true)
 	}
 	return m.snapshot(c, reason)
 }
@@ -178,7 +177,6 @@ func compareRoutes(a, b step.RouteState) int {
 
 // apply takes one message of the event socket.
 func (m *mirror) apply(msg netlink.Message) []step.Event {
-	own := m.own(msg.Header.PID)
 	switch kind := msg.Header.Type; kind {
 	case unix.RTM_NEWLINK, unix.RTM_DELLINK:
 		if l, ok := decodeLink(msg.Data); ok {
@@ -190,11 +188,11 @@ func (m *mirror) apply(msg netlink.Message) []step.Event {
 		}
 	case unix.RTM_NEWROUTE, unix.RTM_DELROUTE:
 		if r, ok := decodeRoute(msg.Data); ok {
-			return m.onRoute(r, kind == unix.RTM_NEWROUTE, msg.Header.Flags&netlink.Replace != 0, own)
+			return m.onRoute(r, kind == unix.RTM_NEWROUTE, msg.Header.Flags&netlink.Replace != 0)
 		}
 	case unix.RTM_NEWNEIGH, unix.RTM_DELNEIGH:
 		if n, ok := decodeNeighbor(msg.Data); ok {
-			return m.onNeighbor(n, kind == unix.RTM_NEWNEIGH, own)
+			return m.onNeighbor(n, kind == unix.RTM_NEWNEIGH)
 		}
 	case unix.RTM_DELNEXTHOP:
 		if id, ok := decodeNexthop(msg.Data); ok {
@@ -299,7 +297,7 @@ func (m *mirror) onAddress(a address, present bool) []step.Event {
 // neighborUsable are the states in which frames can be sent.
 const neighborUsable = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_NOARP | unix.NUD_PERMANENT
 
-func (m *mirror) onNeighbor(n neighbor, present, own bool) []step.Event {
+func (m *mirror) onNeighbor(n neighbor, present bool) []step.Event {
 	key := neighborKey{m.links.name(n.index), n.addr}
 	if !m.scope.ports[key.port] {
 		return nil
@@ -312,14 +310,12 @@ func (m *mirror) onNeighbor(n neighbor, present, own bool) []step.Event {
 		Ours:     n.flags&unix.NTF_EXT_LEARNED != 0,
 	}
 	last, known := m.neighbors[key]
-	if own && now.Failed { // our deletion: the kernel fails the entry in our name, then removes it in nobody's
-		delete(m.neighbors, key)
-	} else if present {
+	if present {
 		m.neighbors[key] = now
 	} else {
 		delete(m.neighbors, key)
 	}
-	if own || present && known && last == now || !present && !known {
+	if present && known && last == now || !present && !known {
 		return nil
 	}
 	return []step.Event{step.NeighborChanged{NeighborState: now}}

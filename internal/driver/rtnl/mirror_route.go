@@ -32,7 +32,7 @@ func keyOf(r step.RouteState) routeKey { return routeKey{r.Table, r.Prefix, r.Me
 
 // onRoute keeps our routes and the watched ones, and tells what others did to them. A route that was added beside one of the
 // same identity, not in its place, is of no effect yet and ignored.
-func (m *mirror) onRoute(r route, present, replaced, own bool) []step.Event {
+func (m *mirror) onRoute(r route, present, replaced bool) []step.Event {
 	now := m.routeState(r)
 	now.Present = present
 	last, known := m.routes[keyOf(now)]
@@ -45,9 +45,6 @@ func (m *mirror) onRoute(r route, present, replaced, own bool) []step.Event {
 		m.put(now, r.object)
 	default: // deleted, or replaced by one that is of no concern
 		m.forget(keyOf(now))
-	}
-	if own {
-		return nil
 	}
 	var events []step.Event
 	if present && other && last.Ours {

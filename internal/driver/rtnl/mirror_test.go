@@ -17,7 +17,7 @@ import (
 func aMirror(routes ...route) *mirror {
 	m := &mirror{
 		scope: newScope(Options{Ports: []model.Port{"u1", "u2", "br"}, WatchTables: []uint32{500}}),
-		links: newLinkTable(nil), sight: func(l link) (link, bool) { return l, false }, own: func(id uint32) bool { return id == 42 },
+		links: newLinkTable(nil), sight: func(l link) (link, bool) { return l, false },
 	}
 	m.reset(census{routes: routes, links: []link{
 		{index: 1, name: "u1", adminUp: true, carrier: true}, {index: 2, name: "u2", adminUp: true, carrier: true},
@@ -72,7 +72,7 @@ func TestMirror_BridgeAboveABond_IsToldOf(t *testing.T) {
 	guest := link{index: 3, name: "tap", adminUp: true, carrier: true, master: bridge.index}
 	home := address{index: bridge.index, prefix: prefix("10.10.10.1/24")}
 	m := &mirror{scope: newScope(Options{Ports: []model.Port{"bond"}}), links: newLinkTable(nil),
-		sight: func(l link) (link, bool) { return l, false }, own: func(uint32) bool { return false }}
+		sight: func(l link) (link, bool) { return l, false }}
 	all := func() census { return census{links: []link{bond, bridge, guest}, addresses: []address{home}} }
 	told := func(s step.Snapshot) string { return fmt.Sprint(len(s.Ports), " ports ", s.Addresses) }
 
@@ -121,6 +121,7 @@ func TestMirror_Route(t *testing.T) {
 		return r
 	}
 	host := route{table: unix.RT_TABLE_MAIN, prefix: prefix("10.10.10.2/32"), protocol: mark, hops: []hop{{index: 1}}}
+	noted := step.Route{Table: unix.RT_TABLE_MAIN, Prefix: host.prefix, NextHop: step.NextHop{Dev: "u1"}} // the same, as a want has it
 	theirs := host
 	theirs.protocol = unix.RTPROT_STATIC
 	for _, c := range []struct {
@@ -142,7 +143,14 @@ func TestMirror_Route(t *testing.T) {
 			"route 0.0.0.0/0 dev u1 metric 20 gone ours; route 0.0.0.0/0 dev u2 metric 20 present"},
 		{"another put beside ours", []route{host}, add(theirs), ""},
 		{"the one beside ours deleted", []route{host}, remove(theirs), ""},
-		{"own change", []route{def(mark, 1)}, func(m *mirror) []step.Event { return m.onRoute(def(mark, 2), true, true, true) }, ""},
+		{"ours as noted, deleted by another hand", nil, func(m *mirror) []step.Event {
+			m.note(step.Want{Object: noted})
+			return m.onRoute(host, false, false)
+		}, "route 10.10.10.2/32 dev u1 gone ours"},
+		{"ours deleted as noted", []route{host}, func(m *mirror) []step.Event {
+			m.note(step.Want{Object: noted, Absent: true})
+			return m.onRoute(host, false, false)
+		}, ""},
 		{"only port closed", []route{def(3, 1), host}, down(1), "port u1 admin down carrier down; route 0.0.0.0/0 dev u1 metric 20 gone"},
 		{"one of two ports closed", []route{def(3, 1, 2)}, down(1), "port u1 admin down carrier down"},
 		{"carrier of the only port", []route{def(3, 1)}, carrierLost(1),
@@ -154,7 +162,7 @@ func TestMirror_Route(t *testing.T) {
 		{"its nexthop object deleted", []route{object(def(188, 1))}, nexthopGone(7), "route 0.0.0.0/0 dev u1 metric 20 gone"},
 		{"another nexthop object deleted", []route{object(def(188, 1)), host}, nexthopGone(8), ""},
 		{"a plain route in the place of one by an object", []route{object(def(3, 1))}, func(m *mirror) []step.Event {
-			return append(m.onRoute(def(3, 1), true, true, false), carrierLost(1)(m)...)
+			return append(m.onRoute(def(3, 1), true, true), carrierLost(1)(m)...)
 		}, "port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
 		{"carrier of one of two ports", []route{def(3, 1, 2)}, carrierLost(1), "port u1 admin up carrier down"},
 	} {
@@ -179,13 +187,13 @@ func nexthopGone(id byte) func(*mirror) []step.Event {
 }
 
 func add(r route) func(*mirror) []step.Event {
-	return func(m *mirror) []step.Event { return m.onRoute(r, true, false, false) }
+	return func(m *mirror) []step.Event { return m.onRoute(r, true, false) }
 }
 func replace(r route) func(*mirror) []step.Event {
-	return func(m *mirror) []step.Event { return m.onRoute(r, true, true, false) }
+	return func(m *mirror) []step.Event { return m.onRoute(r, true, true) }
 }
 func remove(r route) func(*mirror) []step.Event {
-	return func(m *mirror) []step.Event { return m.onRoute(r, false, false, false) }
+	return func(m *mirror) []step.Event { return m.onRoute(r, false, false) }
 }
 func down(index int) func(*mirror) []step.Event {
 	return func(m *mirror) []step.Event {
@@ -200,31 +208,24 @@ func carrierLost(index int) func(*mirror) []step.Event {
 
 func TestMirror_Neighbor_OnlyChangesOfSubstance(t *testing.T) {
 	m := aMirror()
-	tell := func(state uint16, own bool) string {
-		return lines(m.onNeighbor(neighbor{index: 1, addr: addr("172.31.1.1"), mac: macOne, state: state}, true, own))
+	ours := step.Neighbor{Port: "u1", Addr: addr("172.31.1.1"), MAC: macOne}
+	tell := func(state uint16) string {
+		return lines(m.onNeighbor(neighbor{index: 1, addr: ours.Addr, mac: macOne, state: state}, true))
 	}
-	have := []string{tell(unix.NUD_INCOMPLETE, false), tell(unix.NUD_REACHABLE, false), tell(unix.NUD_STALE, false),
-		tell(unix.NUD_NOARP, true), tell(unix.NUD_FAILED, false), tell(unix.NUD_REACHABLE, false), tell(unix.NUD_FAILED, true)}
+	have := []string{tell(unix.NUD_INCOMPLETE), tell(unix.NUD_REACHABLE), tell(unix.NUD_STALE), tell(unix.NUD_FAILED), tell(unix.NUD_REACHABLE)}
 	is := "neighbour 172.31.1.1 lladdr 02:00:00:00:00:01 dev u1 "
-	if want := []string{is + "unresolved", is + "resolved", "", "", is + "failed", is + "resolved", ""}; !slices.Equal(have, want) {
+	if want := []string{is + "unresolved", is + "resolved", "", is + "failed", is + "resolved"}; !slices.Equal(have, want) {
 		t.Errorf("told %q\nwant %q", have, want)
 	}
-	if have := lines(m.onNeighbor(neighbor{index: 1, addr: addr("172.31.1.1")}, false, false)); have != "" {
+	m.note(step.Want{Object: ours, Absent: true})
+	if have := lines(m.onNeighbor(neighbor{index: 1, addr: ours.Addr}, false)); have != "" {
 		t.Errorf("told of the end of our own deletion: %s", have)
 	}
-	if have := lines(m.onNeighbor(neighbor{index: 5, addr: addr("172.31.1.1")}, true, false)); have != "" {
+	m.note(step.Want{Object: ours})
+	if have := lines(m.onNeighbor(neighbor{index: 1, addr: ours.Addr}, false)); !strings.Contains(have, "gone") {
+		t.Errorf("an entry of ours that another hand deleted: told %q", have)
+	}
+	if have := lines(m.onNeighbor(neighbor{index: 5, addr: ours.Addr}, true)); have != "" {
 		t.Errorf("told of a stranger: %s", have)
-	}
-}
-
-func TestMirror_OwnMessage_IsRecognizedByItsSender(t *testing.T) {
-	m := aMirror()
-	msg := message(unix.RTM_NEWROUTE, built(encodeRoute(hostRoute, false, fixed)))
-	msg.Header.PID = 42
-	if have := lines(m.apply(msg)); have != "" {
-		t.Errorf("told %q", have)
-	}
-	if have := lines(m.apply(message(unix.RTM_DELROUTE, built(encodeRoute(hostRoute, false, fixed))))); !strings.Contains(have, "gone ours") {
-		t.Errorf("told %q", have)
 	}
 }

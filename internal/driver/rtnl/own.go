@@ -33,7 +33,7 @@ func (t *told) begin(m *mirror) {
 func (t *told) note(done []step.Want) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if t.mirror == nil {
+	if t.mirror == nil || len(done) == 0 {
 		return
 	}
 	if t.reading {

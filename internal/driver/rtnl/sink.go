@@ -80,29 +80,25 @@ func (b *batch) add(i int) {
 	}
 }
 
-// flush carries the requests out. A deletion is noted before, since the kernel may tell of what follows from it at once; else after.
+// flush carries the requests out. Deletions are noted before, since the kernel may tell of what follows from them at once; the rest after.
 func (b *batch) flush() {
-	b.note(func(w step.Want, _ error) bool { return w.Absent }, make([]error, len(b.reqs)))
-	errs := b.driver.wants.exchange(b.reqs)
-	for n, err := range errs {
-		if err != nil {
+	var gone, made []step.Want
+	for _, i := range b.at {
+		if b.wants[i].Absent {
+			gone = append(gone, b.wants[i])
+		}
+	}
+	b.driver.told.note(gone)
+	for n, err := range b.driver.wants.exchange(b.reqs) {
+		switch w := b.wants[b.at[n]]; {
+		case err != nil:
 			b.fail(b.at[n], err)
+		case !w.Absent:
+			made = append(made, w)
 		}
 	}
-	b.note(func(w step.Want, err error) bool { return !w.Absent && err == nil }, errs)
+	b.driver.told.note(made)
 	b.reqs, b.at = b.reqs[:0], b.at[:0]
-}
-
-func (b *batch) note(which func(step.Want, error) bool, errs []error) {
-	var done []step.Want
-	for n, err := range errs {
-		if w := b.wants[b.at[n]]; which(w, err) {
-			done = append(done, w)
-		}
-	}
-	if len(done) > 0 {
-		b.driver.told.note(done)
-	}
 }
 
 // fail records the error, unless the port is missing and so is what shall be absent.

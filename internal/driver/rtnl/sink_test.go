@@ -194,7 +194,7 @@ func TestApply_AddressAndHardwareAddress(t *testing.T) {
 }
 
 func (d *Driver) mirrorForTest() *mirror {
-	return &mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight, own: func(uint32) bool { return false }}
+	return &mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight}
 }
 
 func TestApply_SameHardwareAddress_KeepsNeighbors(t *testing.T) {

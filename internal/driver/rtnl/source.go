@@ -33,8 +33,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	wake := context.AfterFunc(ctx, func() { _ = d.events.SetReadDeadline(time.Unix(1, 0)) })
 	defer wake()
 
-	own := d.wants.conn.PID()
-	d.told.begin(&mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight, own: func(id uint32) bool { return id == own }})
+	d.told.begin(&mirror{scope: newScope(d.opts), links: d.links, sight: d.gates.sight})
 	if err := d.refresh(reasonStart, post); err != nil {
 		if ctx.Err() != nil {
 			return nil
