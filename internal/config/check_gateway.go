@@ -53,7 +53,7 @@ func (d *decoder) checkCrossing(c *Gateway) {
 		return
 	}
 	const path = "probe.through"
-	d.checkPace(path, Pace{Interval: t.Interval, Multiplier: t.Multiplier})
+	d.checkPace(path, *t)
 	switch {
 	case c.Routes.Mode != RoutesBGP:
 		d.wrong(path, path+": without routes: bgp this gateway tells no leaf a default route that it could withhold", "leave it out")

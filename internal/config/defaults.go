@@ -127,7 +127,7 @@ func defaultElement(v any) {
 		e.MinUplinks = 1
 	case *Through:
 		e.Interval, e.Multiplier = paceDefault, paceMissed
-	case *Crossing:
+	case *Pace:
 		e.Interval, e.Multiplier = paceDefault, paceMissed
 	}
 }

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
-	"time"
 
 	"github.com/goccy/go-yaml"
 
@@ -43,14 +42,8 @@ type KernelRoutes struct {
 
 // GatewayProbes paces the gateway's probes.
 type GatewayProbes struct {
-	Leaves  Pace      `yaml:"leaves"`
-	Through *Crossing `yaml:"through,omitempty"`
-}
-
-// Crossing asks through every leaf whether it forwards. Without it nobody asks.
-type Crossing struct {
-	Interval   time.Duration `yaml:"interval"`
-	Multiplier int           `yaml:"multiplier"`
+	Leaves  Pace  `yaml:"leaves"`
+	Through *Pace `yaml:"through,omitempty"`
 }
 
 // ServerLinks says what a server port hangs on, where no leaf tells it.
