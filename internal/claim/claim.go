@@ -33,18 +33,23 @@ type Stamp uint64
 // buildEpochMs is 2026-01-01T00:00:00Z. A wall clock before it is wrong and is never used.
 const buildEpochMs = 1767225600000
 
+// medUnitMs is the resolution of the coarse copy of the stamp in MED: 2^32 tenths of a second last 13.6 years. A wall clock after that
+// is wrong as well: MED could not tell its stamps apart.
+const (
+	medUnitMs = 100
+	medEndMs  = buildEpochMs + medUnitMs<<32
+)
+
 // Next is the stamp of a host that arrives now: later than every stamp heard for it, and no earlier than the wall clock
-// where the clock can be believed.
+// where the clock can be believed. It is later by a whole unit of MED, and never below the first of them: a gateway's BGP goes by MED,
+// and between two equal ones it prefers the older route, so that the leaf that lost the host would be told of no newer claim.
 func Next(wallMs int64, heard Stamp) Stamp {
-	next := heard + 1
-	if wallMs >= buildEpochMs && Stamp(wallMs) > next {
+	next := max(heard, buildEpochMs) + medUnitMs
+	if wallMs < medEndMs && Stamp(max(wallMs, 0)) > next {
 		next = Stamp(wallMs)
 	}
 	return next
 }
-
-// medUnitMs is the resolution of the coarse copy of the stamp in MED: 2^32 tenths of a second last 13.6 years.
-const medUnitMs = 100
 
 // MED is the coarse copy of a stamp for foreign routers, which prefer the lowest MED (RFC 4271 section 9.1.2.2): newer
 // stamps give lower values.

@@ -17,16 +17,36 @@ func TestNext_ClockBeforeBuild_IsNeverUsed(t *testing.T) {
 		want  Stamp
 	}{
 		{"clock ahead of what was heard", buildEpochMs + 5000, buildEpochMs, buildEpochMs + 5000},
-		{"clock behind what was heard", buildEpochMs, buildEpochMs + 5000, buildEpochMs + 5001},
-		{"clock equal to what was heard", buildEpochMs + 1, buildEpochMs + 1, buildEpochMs + 2},
-		{"clock at the Unix epoch", 0, 0, 1},
-		{"clock negative", -1, 9, 10},
-		{"clock just before the build", buildEpochMs - 1, 3, 4},
+		{"clock behind what was heard", buildEpochMs, buildEpochMs + 5000, buildEpochMs + 5100},
+		{"clock equal to what was heard", buildEpochMs + 1, buildEpochMs + 1, buildEpochMs + 101},
+		{"clock hardly ahead of what was heard", buildEpochMs + 5050, buildEpochMs + 5000, buildEpochMs + 5100},
+		{"clock at the Unix epoch", 0, 0, buildEpochMs + 100},
+		{"clock negative", -1, 9, buildEpochMs + 100},
+		{"clock just before the build", buildEpochMs - 1, 3, buildEpochMs + 100},
+		{"clock beyond what MED can tell", medEndMs, 3, buildEpochMs + 100},
 	} {
 		if got := Next(row.wall, row.heard); got != row.want {
 			t.Errorf("%s: got %d, want %d", row.name, got, row.want)
 		}
 	}
+}
+
+// A gateway's BGP prefers the lowest MED, and between equal ones the older route: it would keep from the loser that he lost.
+func TestNext_ArrivalAfterAnother_IsNewerByMED(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		clock := rapid.OneOf(rapid.Int64(), rapid.Int64Range(buildEpochMs-1000, buildEpochMs+1000), rapid.Int64Range(medEndMs-1000, medEndMs+1000))
+		first := Next(clock.Draw(t, "one clock"), 2)
+		for range rapid.IntRange(1, 4).Draw(t, "moves") {
+			next := Next(clock.Draw(t, "another clock"), first)
+			if next <= first || next.MED() >= first.MED() && first < medEndMs-medUnitMs {
+				t.Fatalf("stamp %d has MED %d, the arrival after it %d has %d", first, first.MED(), next, next.MED())
+			}
+			first = next
+		}
+		if first.MED() >= Stamp(2).MED() {
+			t.Fatalf("stamp %d is no better by MED than what nobody verified", first)
+		}
+	})
 }
 
 func TestMED_NewerStamp_IsNeverLessAttractive(t *testing.T) {

@@ -94,7 +94,7 @@ var mutants = []mutant{
 
 	// Claims.
 	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},
-	{"stamps go by the clock alone", "claim/claim.go", "	next := heard + 1\n", "	next := Stamp(3)\n", "newest-wins", 60},
+	{"stamps go by the clock alone", "claim/claim.go", "	next := max(heard, buildEpochMs) + medUnitMs\n", "	next := Stamp(3)\n", "newest-wins", 60},
 	{"a refresh renews the stamp", "leaf/neighbor/learn.go",
 		"		e.Heard = now\n		e.det.Heard()\n		return nil\n", "		e.Heard = now\n		e.det.Heard()\n		t.emit(Restamp, e, \"refreshed\")\n		return t.out\n", "stamp-on-arrival", 30},
 	{"an inherited claim is as good as a new one", "leaf/hosts.go",

@@ -73,10 +73,11 @@ func TestStamps_Next_BeatsEverythingHeard(t *testing.T) {
 	}{
 		{"nothing heard", func(*Stamps) {}, wall, wall},
 		{"older claim", func(s *Stamps) { s.Hear(host, Rumour{Stamp: 5}) }, wall, wall},
-		{"a claim from a clock ahead", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}) }, wall, wall + 10},
-		{"withdrawn claims still count", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}); s.Gone(host) }, wall, wall + 10},
-		{"our own last stamp counts", func(s *Stamps) { s.Next(host, wall+50) }, wall, wall + 51},
-		{"a clock not to be believed", func(*Stamps) {}, 1000, unverifiedPrimary + 1},
+		{"a claim from a clock ahead", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}) }, wall, wall + 109},
+		{"withdrawn claims still count", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}); s.Gone(host) }, wall, wall + 109},
+		{"our own last stamp counts", func(s *Stamps) { s.Next(host, wall+50) }, wall, wall + 150},
+		{"a clock not to be believed", func(*Stamps) {}, 1000, claim.Next(0, 0)},
+		{"a clock not to be believed after an unverified claim", func(s *Stamps) { s.Hear(host, Rumour{Stamp: unverifiedPrimary}) }, 1000, claim.Next(0, 0)},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
