@@ -254,6 +254,25 @@ func TestLeaf_SharedAS_LaterStampThanVerifiedIsAnotherLeaf(t *testing.T) {
 	}
 }
 
+// A server tried its other link and is back: nobody has told this leaf that it was away, and the other one still claims it.
+func TestLeaf_AnnouncementAfterAWhile_BeatsAClaimThatNobodyToldOf(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	w.do(garp("A2", 2))
+	w.pass(time.Second)
+	other := claim.Stamp(w.Now.Wall)
+	w.pass(300 * time.Millisecond)
+	got := w.do(garp("A2", 2))
+	if s, _ := w.m.book.Stamp(addrOf(2)); s <= other || len(lines(got, "want advertise 10.10.10.2/32")) != 1 || len(lines(got, "note")) != 0 {
+		t.Fatalf("stamp %d, the other leaf's %d: %v", s, other, got)
+	}
+	for name, e := range map[string]step.ARPSeen{"repeated": garp("A2", 2), "an answer": reply("A2", 2), "a question": request("A2", 2, 9)} {
+		if got := w.do(e); len(lines(got, "want")) != 0 {
+			t.Errorf("%s: %v", name, got)
+		}
+	}
+}
+
 func TestLeaf_InheritedClaim_KeepsItsStampWhileAnotherLeafClaims(t *testing.T) {
 	w := newWorld(t, small())
 	w.do(step.Started{})

@@ -46,6 +46,8 @@ func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
 		cause = m.arrivalCause(now, d)
 		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "it announced itself here", cause)
 		m.noteVerified(d, h, "announced itself on "+string(d.Port), "gratuitous ARP", step.StageLearn, cause)
+	case neighbor.Renew:
+		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), c.Why, 0)
 	case neighbor.Rewrite:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)

@@ -96,7 +96,7 @@ var mutants = []mutant{
 	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},
 	{"stamps go by the clock alone", "claim/claim.go", "	next := max(heard, buildEpochMs) + medUnitMs\n", "	next := Stamp(3)\n", "newest-wins", 60},
 	{"a refresh renews the stamp", "leaf/neighbor/learn.go",
-		"		e.Heard = now\n		e.det.Heard()\n		return nil\n", "		e.Heard = now\n		e.det.Heard()\n		t.emit(Restamp, e, \"refreshed\")\n		return t.out\n", "stamp-on-arrival", 30},
+		"		if announced && now >= e.stamped+renewGap &&", "		if now >= e.stamped &&", "stamp-on-arrival", 30},
 	{"an inherited claim is as good as a new one", "leaf/hosts.go",
 		"m.install(d, h, announce.Unverified(d.Role), c.Why, m.causeOr(cause))", "m.install(d, h, max(announce.Unverified(d.Role), m.heard.Next(h.Addr, now.Wall)), c.Why, m.causeOr(cause))", "inherited-is-unproven", 60},
 	{"a question proves where its sender is", "leaf/frames.go",

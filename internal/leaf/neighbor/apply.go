@@ -19,6 +19,9 @@ func (t *Table) apply(now time.Duration, e *entry, ev Event, why string) {
 				t.sched.at(e, now)
 			}
 		default:
+			if do == Install || do == Verify || do == Restamp || do == Renew {
+				e.stamped = now
+			}
 			t.emit(do, e, why)
 		}
 	}

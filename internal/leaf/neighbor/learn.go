@@ -11,14 +11,18 @@ import (
 // Every method that learns returns what is to be done; the slice is valid until the next call.
 
 // Hear tells that a host sent ARP on a port; announced means gratuitous ARP. A refresh of what is known costs nothing and asks
-// for nothing.
+// for nothing; an announcement of a host that has been here for a while is an arrival (newest-wins): where the feed is cut, or late, nobody
+// else can tell us that it was elsewhere.
 func (t *Table) Hear(now time.Duration, port model.Port, addr netip.Addr, mac model.MAC, announced bool) []Change {
 	t.out = t.out[:0]
 	e := t.entries[place{port, addr}]
 	if e != nil && e.State == Local && e.MAC == mac {
 		e.Heard = now
 		e.det.Heard()
-		return nil
+		if announced && now >= e.stamped+renewGap && t.ports[port].serving {
+			t.apply(now, e, Announced, "it announced itself anew")
+		}
+		return t.out
 	}
 	p := t.ports[port]
 	if !p.serving {

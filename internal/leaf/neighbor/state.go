@@ -61,6 +61,7 @@ const (
 	Stand        // install and advertise without a new stamp: nobody has verified it
 	Verify       // an unverified claim is confirmed by the host
 	Restamp      // it arrived again while doubted
+	Renew        // it announced itself where it is: it may have been elsewhere meanwhile
 	Rewrite      // its MAC changed on the same port
 	Entry        // its MAC was not known and is now: neighbour entry
 	Withdraw     // stop advertising; it stays installed for the drain
@@ -106,7 +107,7 @@ var table = [states][events]transition{
 		Elsewhere: to(Target), Stopped: to(Target, Withdraw, Remove), Expired: to(Inherited),
 	},
 	Local: {
-		Heard: to(Local), Announced: to(Local), // a refresh is free
+		Heard: to(Local), Announced: to(Local, Renew), // a refresh is free; an announcement says that it arrives
 		Hinted: to(Local), Adopted: to(Local), Bound: to(Local),
 		Doubted: to(Suspect, probeNow), Fell: to(Draining, Withdraw), Stood: to(Local),
 		Elsewhere: to(Target), Stopped: to(Target, Withdraw, Remove), Expired: to(Local),

@@ -45,6 +45,10 @@ const (
 // settledFor is how long a host that answered a challenge is not challenged again from our ports.
 const settledFor = 10 * time.Second
 
+// renewGap is how long after an arrival an announcement counts as a repetition of it. One that comes later may tell of a return from a
+// leaf of whose claim nobody has told us, or not yet.
+const renewGap = time.Second
+
 // feedDoubt is why a host is doubted that the feed has elsewhere.
 const feedDoubt = "another leaf has a newer claim"
 
@@ -108,6 +112,7 @@ type entry struct {
 	told    bool          // a conflict or a duplicate was reported
 	doubt   string        // why it is, or was last, doubted
 	moved   bool          // Suspect, Draining: claimed behind another server port
+	stamped time.Duration // when it last arrived, or said so
 	settled time.Duration // a challenge by another of our ports is not heard before
 	det     liveness.Detector
 	until   time.Duration // Target: forgotten then; Suspect: doubted until then

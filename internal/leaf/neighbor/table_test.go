@@ -148,6 +148,44 @@ func TestTable_Limit_ReportedOnceWhileOver(t *testing.T) {
 	}
 }
 
+// It may have been elsewhere meanwhile, and nobody has told us: but what comes within a second repeats the announcement before it.
+func TestTable_AnnouncementOfAHostThatIsHere_IsAnArrivalAtMostOnceASecond(t *testing.T) {
+	tests := []struct {
+		name      string
+		announced bool
+		at        []time.Duration
+		want      int // renewals
+	}{
+		{"repeated as after a move", true, []time.Duration{20 * time.Millisecond, 100 * time.Millisecond, 500 * time.Millisecond}, 0},
+		{"one that comes later", true, []time.Duration{sec}, 1},
+		{"one that comes later, repeated", true, []time.Duration{sec, sec + 20*time.Millisecond, sec + 500*time.Millisecond}, 1},
+		{"a flood", true, []time.Duration{sec, sec + 1, 2*sec - 1, 2 * sec, 2*sec + 1, 3 * sec}, 3},
+		{"answers and questions", false, []time.Duration{sec, 2 * sec, 3 * sec}, 0},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			tb := serving(8)
+			tb.Hear(sec, "A1", addr(1), mac(1), true)
+			var got []Do
+			for _, at := range tt.at {
+				got = append(got, dos(tb.Hear(sec+at, "A1", addr(1), mac(1), tt.announced))...)
+			}
+			if !slices.Equal(got, slices.Repeat([]Do{Renew}, tt.want)) {
+				t.Fatalf("%v, want %d renewals", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestTable_AnnouncementOnAHaltedPort_RenewsNothing(t *testing.T) {
+	tb := serving(8)
+	tb.Hear(sec, "A1", addr(1), mac(1), true)
+	tb.Halt(2*sec, "A1")
+	if got := tb.Hear(3*sec, "A1", addr(1), mac(1), true); len(got) != 0 {
+		t.Fatalf("%v on a port that no longer serves", dos(got))
+	}
+}
+
 func TestTable_Move_IsOneReplacement(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(1), mac(1), false)
