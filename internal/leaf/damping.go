@@ -2,6 +2,7 @@ package leaf
 
 import (
 	"fmt"
+	"net/netip"
 	"time"
 
 	"peerless/internal/leaf/linkage"
@@ -18,10 +19,10 @@ func flapped(was, is step.PortState) bool {
 }
 
 // allElsewhere reports whether the hosts that were behind a port are now claimed by another leaf for the same server port, every one of
-// them, and the gateway's feed is there to tell. Nobody known means nobody safe.
+// them, by the word of a gateway whose session lives. Nobody known means nobody safe.
 func (m *Machine) allElsewhere(d *downlink) (claimed int, all bool) {
 	for _, h := range m.hosts.Hosts(d.Port) {
-		r := m.heard.Rival(h.Addr)
+		r := m.heard.RivalBy(h.Addr, m.speaks)
 		switch {
 		case h.State.Installed():
 			return claimed, false
@@ -32,6 +33,12 @@ func (m *Machine) allElsewhere(d *downlink) (claimed int, all bool) {
 		}
 	}
 	return claimed, true
+}
+
+// speaks reports whether a gateway would tell us if what it told last were not so any more.
+func (m *Machine) speaks(gateway netip.Addr) bool {
+	u := m.uplinkOf(gateway)
+	return u != nil && u.session
 }
 
 func (m *Machine) hearsFeed() bool {

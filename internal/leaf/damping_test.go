@@ -1,6 +1,7 @@
 package leaf
 
 import (
+	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -59,6 +60,45 @@ func TestLeaf_FlappingDownlink_IsHeldClosedOnlyWhileItsHostsAreElsewhere(t *test
 		t.Fatalf("closed: %v", got)
 	}
 	w.Golden(t, "damping")
+}
+
+// What one gateway withdraws another may still tell; and what a gateway told in a session that has ended it could not take back.
+func TestLeaf_FlappingDownlink_OfTwoGateways(t *testing.T) {
+	gone := claimed(2, 2, 1_990_000_000_000)
+	gone.Withdrawn = true
+	tell := func(by netip.Addr, p step.Path) step.Event { return step.PathsChanged{Peer: by, Paths: []step.Path{p}} }
+	end := func(by netip.Addr) step.Event { return step.SessionChanged{Peer: by, Reason: step.ReasonReset} }
+	for _, tt := range []struct {
+		name   string
+		events []step.Event
+		held   bool
+	}{
+		{"both tell it", nil, true},
+		{"one withdraws it", []step.Event{tell(upper, gone)}, true},
+		{"both withdraw it", []step.Event{tell(upper, gone), tell(upper2, gone)}, false},
+		{"the session of one ends", []step.Event{end(upper)}, true},
+		{"the session of one ends, and the other withdraws it", []step.Event{end(upper), tell(upper2, gone)}, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			w := newWorld(t, twoUplinks(damping(small())))
+			w.open()
+			w.do(garp("A2", 2))
+			w.port("A2", carrier(false))
+			w.do(tell(upper, claimed(2, 2, 1_990_000_000_000)))
+			w.do(tell(upper2, claimed(2, 2, 1_990_000_000_000)))
+			w.port("A2", carrier(true))
+			w.flap("A2", 4)
+			if len(w.closedPorts()) != 1 {
+				t.Fatal("not damped")
+			}
+			for _, e := range tt.events {
+				w.do(e)
+			}
+			if held := len(w.closedPorts()) == 1; held != tt.held {
+				t.Fatalf("held closed: %v", held)
+			}
+		})
+	}
 }
 
 // A damped port that is somebody's only way is used: at once where nobody else has its hosts, and again as soon as nobody has.

@@ -32,9 +32,9 @@ func (m *Machine) onPaths(now model.Instant, e step.PathsChanged) {
 			}
 		case !isHostPrefix(p.Prefix) || m.admit.Address(p.Prefix.Addr()) != neighbor.Admitted:
 		case p.Withdrawn:
-			m.onClaimGone(now, p.Prefix.Addr())
+			m.onClaimGone(now, e.Peer, p.Prefix.Addr())
 		default:
-			m.onClaim(now, p)
+			m.onClaim(now, e.Peer, p)
 		}
 	}
 	if u != nil {
@@ -52,7 +52,7 @@ func (u *uplink) count(p step.Path) {
 }
 
 // onClaim weighs another leaf's claim to a host.
-func (m *Machine) onClaim(now model.Instant, p step.Path) {
+func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 	as, c, ok := readClaim(p.Large)
 	if !ok {
 		return // a plain /32 of a foreign leaf carries no stamp to compare
@@ -66,7 +66,7 @@ func (m *Machine) onClaim(now model.Instant, p step.Path) {
 		m.heard.HearHighest(addr, c.Stamp)
 		return
 	}
-	m.heard.Hear(addr, announce.Rumour{AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
+	m.heard.Hear(addr, announce.Rumour{By: by, AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
 	switch {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {
@@ -93,9 +93,9 @@ func (m *Machine) movedAway(addr netip.Addr, id model.AttachmentID) bool {
 	return d != nil && d.ID != 0 && d.ID != id
 }
 
-// onClaimGone: a host whose server port hangs on us too may be coming here.
-func (m *Machine) onClaimGone(now model.Instant, addr netip.Addr) {
-	r := m.heard.Gone(addr)
+// onClaimGone: a host whose server port hangs on us too may be coming here. The first gateway that says so is enough to ask for it.
+func (m *Machine) onClaimGone(now model.Instant, by, addr netip.Addr) {
+	r := m.heard.Gone(addr, by)
 	if d := m.attached(r.Attachment); d != nil && r.Stamp != 0 {
 		m.change(now, m.hosts.Expect(now.Mono, d.Port, addr), 0)
 	}

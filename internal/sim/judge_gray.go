@@ -21,8 +21,8 @@ func (j *judge) silenceCloses(n *node, o step.Gate, why string) {
 	if !slices.ContainsFunc(n.leaf.Uplinks, func(u leaf.Uplink) bool { _, ended := m.ended[u.Neighbor]; return m.spoke[u.Neighbor] && !ended }) {
 		j.w.fail("silent-link-closes-alone", "%s closes %s (%s) without any session", n.name, o.Port, why)
 	}
-	if len(n.leaf.Uplinks) > 1 || j.w.leaves[0].leaf.AS == j.w.leaves[1].leaf.AS {
-		return // what one gateway withdraws it forgets, though another still tells it; and its own AS number may be its own word told back
+	if j.w.leaves[0].leaf.AS == j.w.leaves[1].leaf.AS {
+		return // its own AS number may be its own word told back
 	}
 	for a, list := range n.kernel.table(mainTable).hosts {
 		if list[0].NextHop.Dev == o.Port && j.claimed(n, a) {

@@ -74,7 +74,7 @@ func TestStamps_Next_BeatsEverythingHeard(t *testing.T) {
 		{"nothing heard", func(*Stamps) {}, wall, wall},
 		{"older claim", func(s *Stamps) { s.Hear(host, Rumour{Stamp: 5}) }, wall, wall},
 		{"a claim from a clock ahead", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}) }, wall, wall + 109},
-		{"withdrawn claims still count", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}); s.Gone(host) }, wall, wall + 109},
+		{"withdrawn claims still count", func(s *Stamps) { s.Hear(host, Rumour{Stamp: wall + 9}); s.Gone(host, netip.Addr{}) }, wall, wall + 109},
 		{"our own last stamp counts", func(s *Stamps) { s.Next(host, wall+50) }, wall, wall + 150},
 		{"a clock not to be believed", func(*Stamps) {}, 1000, claim.Next(0, 0)},
 		{"a clock not to be believed after an unverified claim", func(s *Stamps) { s.Hear(host, Rumour{Stamp: unverifiedPrimary}) }, 1000, claim.Next(0, 0)},
@@ -85,6 +85,38 @@ func TestStamps_Next_BeatsEverythingHeard(t *testing.T) {
 			tt.hear(s)
 			if got := s.Next(host, tt.wall); got != tt.want {
 				t.Fatalf("%d, want %d", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestStamps_Rival_StandsAsLongAsAnyGatewayTellsIt(t *testing.T) {
+	g1, g2 := netip.MustParseAddr("172.31.0.1"), netip.MustParseAddr("172.31.1.1")
+	old := func(by netip.Addr) Rumour { return Rumour{By: by, Stamp: 5, Attachment: 2} }
+	newer := Rumour{By: g2, Stamp: 6, Attachment: 3}
+	tests := []struct {
+		name      string
+		tell      func(*Stamps)
+		want, one Rumour // told by anybody, by the first gateway
+	}{
+		{"nobody", func(*Stamps) {}, Rumour{}, Rumour{}},
+		{"both tell it", func(s *Stamps) { s.Hear(host, old(g1)); s.Hear(host, old(g2)) }, old(g1), old(g1)},
+		{"one withdraws it", func(s *Stamps) { s.Hear(host, old(g1)); s.Hear(host, old(g2)); s.Gone(host, g1) }, old(g2), Rumour{}},
+		{"both withdraw it", func(s *Stamps) { s.Hear(host, old(g1)); s.Hear(host, old(g2)); s.Gone(host, g1); s.Gone(host, g2) }, Rumour{}, Rumour{}},
+		{"one withdraws it twice", func(s *Stamps) { s.Hear(host, old(g1)); s.Hear(host, old(g2)); s.Gone(host, g1); s.Gone(host, g1) }, old(g2), Rumour{}},
+		{"one tells a newer one", func(s *Stamps) { s.Hear(host, newer); s.Hear(host, old(g1)) }, newer, old(g1)},
+		{"and withdraws it", func(s *Stamps) { s.Hear(host, newer); s.Hear(host, old(g1)); s.Gone(host, g2) }, old(g1), old(g1)},
+		{"one tells another instead", func(s *Stamps) { s.Hear(host, old(g2)); s.Hear(host, newer) }, newer, Rumour{}},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			s := NewStamps(10)
+			tt.tell(s)
+			if got := s.Rival(host); got != tt.want {
+				t.Errorf("%+v, want %+v", got, tt.want)
+			}
+			if got := s.RivalBy(host, func(a netip.Addr) bool { return a == g1 }); got != tt.one {
+				t.Errorf("by the first gateway %+v, want %+v", got, tt.one)
 			}
 		})
 	}

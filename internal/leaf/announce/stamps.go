@@ -2,6 +2,7 @@ package announce
 
 import (
 	"net/netip"
+	"slices"
 
 	"peerless/internal/claim"
 	"peerless/internal/model"
@@ -27,8 +28,9 @@ func Unverified(role model.Role) claim.Stamp {
 	return unverifiedPrimary
 }
 
-// Rumour is another leaf's claim, as the gateway's feed tells it.
+// Rumour is another leaf's claim, as a gateway's feed tells it.
 type Rumour struct {
+	By         netip.Addr // the gateway
 	AS         uint32
 	Stamp      claim.Stamp
 	Attachment model.AttachmentID
@@ -37,7 +39,7 @@ type Rumour struct {
 
 type heard struct {
 	highest claim.Stamp // of anybody, us too: the next arrival must be later
-	now     Rumour      // zero stamp: nobody else claims it at present
+	now     []Rumour    // what each gateway tells at present of somebody else's claim; empty: nobody else claims it
 }
 
 // Stamps remembers the highest stamp heard for each host, within a bound: the oldest memory goes first. Build it with
@@ -62,11 +64,20 @@ func (s *Stamps) put(addr netip.Addr, h heard) {
 	s.known[addr] = h
 }
 
-// Hear tells a claim of another leaf.
+// Hear tells a claim of another leaf, instead of what the same gateway told before.
 func (s *Stamps) Hear(addr netip.Addr, r Rumour) {
 	h := s.known[addr]
-	h.highest, h.now = max(h.highest, r.Stamp), r
+	h.highest = max(h.highest, r.Stamp)
+	if i := h.by(r.By); i >= 0 {
+		h.now[i] = r
+	} else {
+		h.now = append(h.now, r)
+	}
 	s.put(addr, h)
+}
+
+func (h heard) by(gateway netip.Addr) int {
+	return slices.IndexFunc(h.now, func(r Rumour) bool { return r.By == gateway })
 }
 
 // HearHighest tells a stamp of which nobody stands to gain, such as our own told back.
@@ -77,20 +88,33 @@ func (s *Stamps) HearHighest(addr netip.Addr, stamp claim.Stamp) {
 	}
 }
 
-// Gone tells that the gateway withdrew a claim. It returns what was claimed.
-func (s *Stamps) Gone(addr netip.Addr) Rumour {
-	h, ok := s.known[addr]
-	if !ok {
+// Gone tells that a gateway withdrew a claim; what another one tells still stands. It returns what was claimed.
+func (s *Stamps) Gone(addr, gateway netip.Addr) Rumour {
+	h := s.known[addr]
+	i := h.by(gateway)
+	if i < 0 {
 		return Rumour{}
 	}
-	was := h.now
-	h.now = Rumour{}
+	was := h.now[i]
+	h.now = slices.Delete(h.now, i, i+1)
 	s.known[addr] = h
 	return was
 }
 
-// Rival is the claim of another leaf that stands at present; a zero stamp means none.
-func (s *Stamps) Rival(addr netip.Addr) Rumour { return s.known[addr].now }
+// Rival is the newest claim of another leaf that stands at present; a zero stamp means none.
+func (s *Stamps) Rival(addr netip.Addr) Rumour {
+	return s.RivalBy(addr, func(netip.Addr) bool { return true })
+}
+
+// RivalBy is the same among what those gateways tell that are to be listened to.
+func (s *Stamps) RivalBy(addr netip.Addr, heeded func(gateway netip.Addr) bool) (newest Rumour) {
+	for _, r := range s.known[addr].now {
+		if r.Stamp > newest.Stamp && heeded(r.By) {
+			newest = r
+		}
+	}
+	return newest
+}
 
 // Next is the stamp of an arrival now, and remembers it. It beats every unverified stamp even when the clock is not to be believed.
 func (s *Stamps) Next(addr netip.Addr, wallMs int64) claim.Stamp {
