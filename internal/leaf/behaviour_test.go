@@ -243,48 +243,18 @@ func TestLeaf_Feed_WhatIsIgnored(t *testing.T) {
 	}
 }
 
-func TestLeaf_SharedAS_LaterStampThanVerifiedIsAnotherLeaf(t *testing.T) {
+// The guard, or an earlier life, closed it; somebody opens it while this life cannot forward yet.
+func TestLeaf_PortOfAnEarlierLifeOpenedTooEarly_IsClosedAgainForANamedReason(t *testing.T) {
 	w := newWorld(t, small())
-	w.open()
-	w.do(garp("A2", 2))
-	p := claim.Host{PortIndex: 2, Attachment: 2, Stamp: claim.Stamp(w.Now.Wall + 1)}
-	got := w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{{Prefix: step.HostPrefix(addrOf(2)), Large: p.Communities(65001)}}})
-	if len(lines(got, "send arp request on A2")) != 1 {
-		t.Fatalf("%v", got)
-	}
-}
-
-// A server tried its other link and is back: nobody has told this leaf that it was away, and the other one still claims it.
-func TestLeaf_AnnouncementAfterAWhile_BeatsAClaimThatNobodyToldOf(t *testing.T) {
-	w := newWorld(t, small())
-	w.open()
-	w.do(garp("A2", 2))
-	w.pass(time.Second)
-	other := claim.Stamp(w.Now.Wall)
-	w.pass(300 * time.Millisecond)
-	got := w.do(garp("A2", 2))
-	if s, _ := w.m.book.Stamp(addrOf(2)); s <= other || len(lines(got, "want advertise 10.10.10.2/32")) != 1 || len(lines(got, "note")) != 0 {
-		t.Fatalf("stamp %d, the other leaf's %d: %v", s, other, got)
-	}
-	for name, e := range map[string]step.ARPSeen{"repeated": garp("A2", 2), "an answer": reply("A2", 2), "a question": request("A2", 2, 9)} {
-		if got := w.do(e); len(lines(got, "want")) != 0 {
-			t.Errorf("%s: %v", name, got)
-		}
-	}
-}
-
-func TestLeaf_InheritedClaim_KeepsItsStampWhileAnotherLeafClaims(t *testing.T) {
-	w := newWorld(t, small())
+	w.quiet = true // the kernel takes no default route
+	closed := w.ports["A2"]
+	closed.AdminUp, closed.Carrier, closed.Ours = false, false, true
+	w.ports["A2"] = closed
 	w.do(step.Started{})
 	w.do(restarted(w))
-	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(2, 2, 1_790_000_100_000)}})
-	w.do(reply("A2", 2))
-	if s, ok := w.m.book.Stamp(addrOf(2)); !ok || s != 2 {
-		t.Fatalf("stamp %d %v: an inherited claim must not beat one that was made while we were away", s, ok)
-	}
-	w.do(garp("A2", 2))
-	if s, _ := w.m.book.Stamp(addrOf(2)); s != claim.Next(w.Now.Wall, 1_790_000_100_000) {
-		t.Fatalf("stamp %d: the host's own announcement must win", s)
+	got := lines(w.port("A2", admin(true)), "want port A2 closed")
+	if len(got) != 1 || !strings.Contains(got[0], "because port linkage: it was closed before the daemon started, and this leaf cannot forward yet by uplink A0") {
+		t.Fatalf("%q", got)
 	}
 }
 

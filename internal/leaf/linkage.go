@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net/netip"
 	"slices"
+	"strings"
 	"time"
 
 	"peerless/internal/claim"
@@ -167,10 +168,21 @@ func (g *group) lost() string {
 
 // whyClosed names the evidence that closed the group, and what it still waits for.
 func (g *group) whyClosed() string {
-	if g.State == linkage.Shutdown || g.why == g.closed {
+	switch {
+	case g.closed == "": // an earlier life closed it, or the guard
+		return "it was closed before the daemon started, and this leaf cannot forward yet by " + g.uplinks()
+	case g.State == linkage.Shutdown || g.why == g.closed:
 		return g.closed
 	}
-	return g.closed + " before; now it " + g.why
+	return g.closed + " before; now: " + g.why
+}
+
+func (g *group) uplinks() string {
+	names := make([]string, len(g.ups))
+	for i, u := range g.ups {
+		names[i] = "uplink " + string(u.Port)
+	}
+	return strings.Join(names, ", ")
 }
 
 // closeGroup closes every downlink first and cleans up after: a server that loses its carrier moves at once, and what is left
