@@ -60,12 +60,25 @@ func (w *World) watchAll(law string) *calm {
 		if !h.dead && w.surelyJoined(h) {
 			p := w.walk(w.gateways[0], "", h.addr)
 			if p.delivered {
-				c.watched = append(c.watched, &watch{host: h, at: p.leaf, lossless: true})
+				x := &watch{host: h, at: p.leaf, lossless: true}
+				if w.returnsYet(h.at.server) {
+					x.most = 1
+				}
+				c.watched = append(c.watched, x)
 			}
 		}
 	}
 	w.judge.calm = c
 	return c
+}
+
+// returnsYet reports whether a server may return to its primary link at any time: once it is shown that its leaf forwards. That is not
+// shown as long as the leaf sends some of what goes up to a gateway that has no way down to the link in use.
+func (w *World) returnsYet(s *server) bool {
+	used, _ := s.sides()
+	return s.managed() && w.cfg.habits.through > 0 && used != nil && used != s.links[0] && slices.ContainsFunc(w.gateways, func(g *node) bool {
+		return direct(g, s.links[0].peer().node) && !w.joins(g, used.peer().node)
+	})
 }
 
 // surelyJoined reports whether the first gateway reaches a host by whichever leaf its server chooses.

@@ -51,7 +51,7 @@ type memory struct {
 	ended     map[netip.Addr]time.Duration // when it was told of the session's end
 	decided   map[step.Key]uint64          // the newest decision on a route that was judged
 	suspect   map[step.Key]bool            // routes whose deletion was decided though a claim stands behind them
-	served    bool                         // the group was open in this life
+	served    bool                         // the group is open
 	drained   bool                         // it takes itself for ordered to drain
 	forced    bool
 	drainedAt time.Duration

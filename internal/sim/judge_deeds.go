@@ -67,10 +67,12 @@ func (j *judge) note(d *daemon, n step.Note) {
 	switch n.What {
 	case "linkage-open":
 		d.memory.served, d.memory.alone = true, false
+	case "port-opened":
+		d.memory.served = d.memory.served || !d.memory.alone
 	case "link-silent":
 		j.silent(d, n.Port)
 	case "linkage-closed":
-		d.memory.cut, d.memory.cutAt = true, j.w.now
+		d.memory.cut, d.memory.cutAt, d.memory.served = true, j.w.now, false
 	case "port-closed":
 		if p := d.node.kernel.port(n.Port); p != nil && p.open() {
 			j.w.fail("closing-is-verified", "%s takes %s for closed, and it is open", d.node.name, n.Port)

@@ -50,7 +50,7 @@ func (j *judge) linkageCloses(n *node, o step.Gate, w step.Want) {
 		j.w.fail("closed-for-a-reason", "%s closes %s and names no uplink: %q", n.name, o.Port, w.Why)
 	}
 	if !n.daemon.memory.served {
-		return // it has not been able to forward in this life: not ready is the reason
+		return // it was closed for evidence, or has not been open in this life, and what somebody opens meanwhile has to wait like the rest
 	}
 	good := 0
 	for i, u := range n.leaf.Uplinks {
