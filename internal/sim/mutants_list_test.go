@@ -3,6 +3,7 @@ package sim
 // alsoEdits are the second places of mutants that need one: each law's other file, text and replacement.
 var alsoEdits = map[string][3]string{
 	"a flapping port is held though it is the only way": {"leaf/damping.go", "case held && n > 0 && all && m.hearsFeed():", "case held && (n >= 0 || all) && m.hearsFeed():"},
+	"a link is closed though its host has moved":        {"leaf/feed.go", "			d.moved(addr, c.Attachment)\n", ""},
 	"a drain takes somebody's last link":                {"leaf/drain.go", "len(doomed) > 0 && !force", "len(doomed) > 64 && !force"},
 	"opens what the operator closed": {"leaf/linkage.go",
 		"		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {", "		if d.gate.State == linkage.Free || d.gate.State == linkage.Freeing {"},
@@ -80,7 +81,7 @@ var mutants = []mutant{
 
 	// What is up and passes nothing.
 	{"the silence of one host is the link's", "liveness/watch.go", "		if w.det.Missed() > 0 {", "		if w.det.Missed() > 99 {", "silent-link-closes-alone", 200},
-	{"a link is closed though its host has moved", "leaf/trust.go", "		fed = fed && m.heard.Rival(h.Addr).Stamp == 0\n", "		fed = fed && h.Missed >= 0\n", "silent-link-closes-alone", 600},
+	{"a link is closed though its host has moved", "leaf/trust.go", "		fed = fed && m.heard.Rival(h.Addr).Stamp == 0\n", "		fed = fed && h.Missed >= 0\n", "silent-link-closes-alone", 200},
 	{"a link that passes nothing is trusted", "leaf/trust.go", "	case silent && !t.silent && d.serving:", "	case silent && t.silent && d.serving:", "silence-moves-only-to-what-works", 400},
 	{"a server does not heed what is beyond its leaf", "server/through.go", "		return s.through.known\n", "		return false\n", "silence-moves-only-to-what-works", 200},
 	{"a server stays on a leaf that does not answer", "server/linkpair/pair.go", "	case used.Silent && s.Of(other).Fresh: // it", "	case used.Silent && s.Of(other).Fresh && p.dark: // it", "silence-moves-only-to-what-works drain-loses-nothing", 200},
