@@ -24,6 +24,7 @@ const (
 	warmUp     = 100 * time.Millisecond
 	wholeFor   = 100 * time.Millisecond // so much of the window's end must have lost nothing
 	lookEvery  = 100 * time.Microsecond // at the gateway's kernel, while it is not right
+	lookAfter  = 100 * time.Millisecond // from a sample of the hosts to all: asking for each is not to stand in the way of their repair
 	lookSample = 64                     // hosts that are looked at first
 	faultMax   = 8 * time.Second        // an engine that has not repaired by then has failed this run
 	steadyMax  = 40 * time.Second
@@ -202,7 +203,7 @@ func (s *stage) cut(ctx context.Context, fault string) (at int64, right int64, e
 	return at, w.right, errors.Join(err, w.err)
 }
 
-// look goes on until every host is right: first a sample, then all, so that an unchanged kernel is asked about one host again and again.
+// look goes on until every host is right: first a sample, so that an unchanged kernel is asked about one host again and again, then all.
 func (s *stage) look(ctx context.Context, since int64) (right int64, err error) {
 	var some, rest []netip.Addr
 	for i := range min(s.hosts, lookSample) {
@@ -213,7 +214,10 @@ func (s *stage) look(ctx context.Context, since int64) (right int64, err error) 
 			rest = append(rest, host(i))
 		}
 	}
-	for _, h := range append(some, rest...) {
+	for i, h := range append(some, rest...) {
+		if i == len(some) {
+			time.Sleep(lookAfter)
+		}
 		turned, err := s.await(ctx, h, since)
 		if err != nil || turned < 0 {
 			return 0, err

@@ -7,6 +7,7 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/vishvananda/netlink"
@@ -109,13 +110,18 @@ func (n *Net) build(t topology.Topology) error {
 	return nil
 }
 
+// noFilters keeps the packet filters that a container runtime wants on every bridge, in new namespaces too, off those of a lab.
+var noFilters = []topology.Sysctl{
+	{Path: "bridge/bridge-nf-call-iptables", Value: "0"}, {Path: "bridge/bridge-nf-call-arptables", Value: "0"},
+}
+
 func (n *Net) sysctls(node topology.Node) error {
 	return Do(n.nameOf(node.Name), func() error {
-		for _, s := range node.Sysctls {
+		for _, s := range slices.Concat(noFilters, node.Sysctls) {
 			path := filepath.Join("/proc/sys/net", s.Path)
 			err := os.WriteFile(path, []byte(s.Value), 0)
 			if os.IsNotExist(err) {
-				continue // a kernel without IPv6 makes no IPv6 noise
+				continue // a kernel without IPv6 makes no IPv6 noise, one without filters on bridges has none
 			}
 			if err != nil {
 				return fmt.Errorf("set %s of %s: %w", s.Path, node.Name, err)
