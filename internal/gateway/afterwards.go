@@ -7,7 +7,8 @@ import (
 )
 
 // This file puts off what does not repair anything: where the backup serves a host already, its new primary route and the end of its
-// backup only prepare for the next failure (invariant repair-before-housekeeping).
+// backup only prepare for the next failure; and the end of a session that nothing can come by any more has the speaker drop each of its
+// paths and tell all other leaves of it (invariant repair-before-housekeeping).
 
 // afterwards is a want of a host that is served without it.
 type afterwards struct {
@@ -61,5 +62,39 @@ func (m *Machine) release(n int) {
 	}
 	if m.waiting = m.waiting[n:]; len(m.waiting) == 0 {
 		m.waiting = nil
+	}
+}
+
+// partFrom ends the session with a leaf that was lost: at once, or if it had many hosts when they can have been repaired. Nothing that
+// comes by it counts from now on.
+func (m *Machine) partFrom(l *leaf, why string) {
+	l.reason, l.resetting = why, true
+	switch {
+	case l.parting:
+	case liveness.Many(l.primaries, m.cfg.Burst):
+		l.parting = true
+		m.arm(timerPart, l.id, liveness.Respite(l.primaries))
+	default:
+		m.reset(l)
+	}
+}
+
+func (m *Machine) reset(l *leaf) {
+	m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + l.reason})
+}
+
+// part ends a session now whose end was put off.
+func (m *Machine) part(l *leaf) {
+	if l.parting {
+		m.reset(l)
+		m.parted(l)
+	}
+}
+
+// parted: there is nothing to be ended any more.
+func (m *Machine) parted(l *leaf) {
+	if l.parting {
+		l.parting = false
+		m.emit(step.Disarm{Timer: step.Timer{Kind: timerPart, ID: uint32(l.id)}})
 	}
 }

@@ -81,6 +81,45 @@ func TestAfterwards_HostChangesMeanwhile_NewestWins(t *testing.T) {
 	}
 }
 
+func TestAfterwards_LeafLostWithManyHosts_ItsSessionEndsWhenTheyAreRepaired(t *testing.T) {
+	k, hosts := crowd(t)
+	k.step(step.PortChanged{PortState: noCarrier("to-A")})
+	if k.resets != 0 {
+		t.Fatal("the speaker drops the leaf's paths one by one while its hosts are being repaired")
+	}
+	k.step(paths(addrA, hosts...))
+	k.wantLookup(t, c(11), "to-B")
+	k.wait(liveness.Respite(4))
+	if k.resets != 1 {
+		t.Errorf("%d resets after the respite, want 1", k.resets)
+	}
+	k.wait(time.Second)
+	if k.resets != 1 {
+		t.Errorf("%d resets, want no other", k.resets)
+	}
+}
+
+func TestAfterwards_LeafLostWithManyHosts_ReturnsMeanwhile_BeginsANewSession(t *testing.T) {
+	k, _ := crowd(t)
+	k.step(step.PortChanged{PortState: noCarrier("to-A")}, step.PortChanged{PortState: up("to-A")})
+	if k.resets != 1 {
+		t.Fatalf("%d resets when the port is back, want 1: what was said before the loss does not count", k.resets)
+	}
+	k.wait(time.Second)
+	if k.resets != 1 {
+		t.Errorf("%d resets, want no other", k.resets)
+	}
+}
+
+func TestAfterwards_LeafLostWithManyHosts_SessionEndsByItself_IsNotResetAgain(t *testing.T) {
+	k, _ := crowd(t)
+	k.step(step.PortChanged{PortState: noCarrier("to-A")}, step.SessionChanged{Peer: addrA, AS: 65001, Reason: step.ReasonHoldTimer})
+	k.wait(time.Second)
+	if k.resets != 0 {
+		t.Errorf("%d resets of a session that was down", k.resets)
+	}
+}
+
 func routesOf(k *kernel) []step.Route {
 	var out []step.Route
 	for _, r := range k.routes {

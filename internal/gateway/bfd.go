@@ -155,7 +155,7 @@ func (m *Machine) speaksAgain(l *leaf) {
 	}
 	m.note(step.Note{What: whatLeafSpeaks, Port: l.Port, Peer: l.Name, Text: "leaf " + l.Name + " answers again", Why: "it is let in when it has told of its attachments"})
 	if l.port.Up() && l.phase == lost {
-		l.phase = waiting
+		m.await(l)
 	}
 }
 

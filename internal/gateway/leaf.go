@@ -48,7 +48,8 @@ type leaf struct {
 	session   bool
 	since     time.Duration // when the session came or went
 	reason    string        // why the session is down
-	resetting bool          // we tore the session down; what still comes in belongs to it
+	resetting bool          // we tear the session down; what still comes in belongs to it
+	parting   bool          // that waits until its hosts are repaired
 	implied   bool          // paths came before the word that the session is up
 	spoke     bool          // a session was up at some time
 	told      bool          // in this session, it told of its attachments or of all it has

@@ -14,7 +14,7 @@ const (
 	leavesMax    = 79                    // rules 2001..2079, tables base+1..base+79
 	sweepChunk   = 512                   // hosts settled in one step when nothing is urgent
 	sweepPace    = 2 * time.Millisecond  // between two chunks
-	cleanupDelay = 50 * time.Millisecond // after a leaf is lost: news of the other leaf go first
+	cleanupDelay = 50 * time.Millisecond // after a leaf is lost, at least: news of the other leaf go first
 	graceMax     = 3 * time.Second       // how long a host is looked for behind the other leaf once its own withdrew it
 	ceaseGrace   = time.Second           // after an orderly shutdown, for withdrawals to come in
 	lateMax      = 100 * time.Millisecond
@@ -28,6 +28,7 @@ const (
 	timerExpire  = "expire"  // a leaf's stale or lost claims
 	timerGrace   = "grace"   // withdrawn claims
 	timerLater   = "later"   // what was put off until many hosts are repaired
+	timerPart    = "part"    // the session of a leaf that was lost with many hosts
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerThrough = "through" // echoes through a leaf
@@ -171,6 +172,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onGrace()
 	case timerLater:
 		m.onLater()
+	case timerPart:
+		m.part(m.leaves[t.ID])
 	case timerProbe:
 		m.onProbe()
 	case timerDoubt:

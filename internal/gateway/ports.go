@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 
+	"peerless/internal/liveness"
 	"peerless/internal/step"
 )
 
@@ -43,7 +44,7 @@ func (m *Machine) leafPort(l *leaf, st step.PortState) {
 		m.cross(l)
 	}
 	if st.Up() && l.phase == lost && !l.bfd.deaf {
-		l.phase = waiting
+		m.await(l)
 	}
 }
 
@@ -90,8 +91,7 @@ func (m *Machine) lose(l *leaf, why string) {
 	m.table.Lose(l.id)
 	m.endSession(l)
 	if !m.cfg.NoBGP {
-		m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + why})
-		l.reason, l.resetting = why, true
+		m.partFrom(l, why)
 		m.armPatience(timerExpire, l.id, m.cfg.GracefulRestart)
 	}
 	m.hushed(l)
@@ -106,6 +106,16 @@ func (m *Machine) endSession(l *leaf) {
 	}
 	l.session, l.told, l.endOfRIB, l.implied = false, false, false, false
 	m.table.CloseSession(l.id)
+}
+
+// await has a leaf that can be reached again begin anew.
+func (m *Machine) await(l *leaf) {
+	m.part(l)
+	l.phase = waiting
+	if l.unclean && liveness.Many(l.primaries, m.cfg.Burst) {
+		m.sweeping = true
+		m.arm(timerSweep, 0, cleanupDelay) // its table is to be clean when it has told of its attachments
+	}
 }
 
 // admit lets a leaf in whose port is back, once its table holds nothing of before and it has told of its attachments. A

@@ -22,6 +22,10 @@ func (m *Machine) onSession(ev step.SessionChanged) {
 	if ev.RouterID.IsValid() {
 		m.table.SetTie(l.id, ev.RouterID)
 	}
+	if ev.Up {
+		m.part(l) // what came up may be a session of before
+	}
+	m.parted(l)
 	l.resetting = false
 	if ev.Up {
 		if !l.implied {

@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"peerless/internal/gateway/mapping"
+	"peerless/internal/liveness"
 	"peerless/internal/step"
 )
 
@@ -226,7 +227,7 @@ func (m *Machine) scheduleSweep() {
 	delay := time.Duration(-1)
 	for _, l := range m.leaves {
 		if l.unclean {
-			delay = cleanupDelay
+			delay = max(delay, cleanupDelay, liveness.Respite(l.primaries))
 		}
 	}
 	if len(m.queue) > 0 {
