@@ -22,7 +22,7 @@ func (m *Machine) putOff(h *mapping.Host, w step.Want) {
 
 // conclude asks for what this step left for afterwards: at once, or if it is much when the repair can be over.
 func (m *Machine) conclude() {
-	putOff, armed := liveness.Many(len(m.later), m.cfg.Burst), len(m.waiting) > 0
+	putOff, armed := len(m.later) > m.cfg.Burst, len(m.waiting) > 0
 	for _, a := range m.later {
 		// One that is forgotten may come back as another; one that nobody serves must not lose what it gets meanwhile (seed 66).
 		if !putOff || !a.host.Claimed() || a.host.Primary == mapping.None {
@@ -65,13 +65,13 @@ func (m *Machine) release(n int) {
 	}
 }
 
-// partFrom ends the session with a leaf that was lost: at once, or if it had many hosts when they can have been repaired. Nothing that
-// comes by it counts from now on.
+// partFrom ends the session with a leaf that was lost, when its hosts can have been repaired. Nothing that comes by it counts from now
+// on.
 func (m *Machine) partFrom(l *leaf, why string) {
 	l.reason, l.resetting = why, true
 	switch {
 	case l.parting:
-	case liveness.Many(l.primaries, m.cfg.Burst):
+	case l.primaries > 0:
 		l.parting = true
 		m.arm(timerPart, l.id, liveness.Respite(l.primaries))
 	default:

@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"peerless/internal/liveness"
 	"peerless/internal/step"
 )
 
@@ -143,6 +144,7 @@ func TestGateway_SessionLostSoftly_TheLeafsKernelIsAsked(t *testing.T) {
 		s.run(70 * ms)
 		s.wantLookup(t, c(1), "to-B")
 		s.wantLookup(t, c(2), "to-B")
+		s.run(liveness.Respite(2))
 		if l := s.machine.leaves[0]; l.phase != lost || s.resets != 1 {
 			t.Errorf("%s: phase %s, %d resets", reason, l.phase, s.resets)
 		}

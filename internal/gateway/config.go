@@ -28,7 +28,7 @@ type Config struct {
 	Through         Probe        // whether every leaf forwards; no interval: nobody asks
 	NoBGP           bool         // no leaf has a session
 	Attachments     []Attachment // what leaves that tell nothing would tell
-	Burst           int          // more hosts than that, moving at once, are repaired first and tidied up later; zero: liveness.Burst
+	Burst           int          // more hosts than that, moving at once, are repaired first and tidied up later; zero: 64
 	Engine          string       // Watcher: the routing engine that is watched; empty: none is
 }
 

@@ -14,6 +14,7 @@ const (
 	leavesMax    = 79                    // rules 2001..2079, tables base+1..base+79
 	sweepChunk   = 512                   // hosts settled in one step when nothing is urgent
 	sweepPace    = 2 * time.Millisecond  // between two chunks
+	burst        = 64                    // so many hosts that move at once are no burden
 	cleanupDelay = 50 * time.Millisecond // after a leaf is lost, at least: news of the other leaf go first
 	graceMax     = 3 * time.Second       // how long a host is looked for behind the other leaf once its own withdrew it
 	ceaseGrace   = time.Second           // after an orderly shutdown, for withdrawals to come in
@@ -76,6 +77,9 @@ type Machine struct {
 
 // New makes a gateway that knows nothing of the kernel yet.
 func New(cfg Config) *Machine {
+	if cfg.Burst == 0 {
+		cfg.Burst = burst
+	}
 	m := &Machine{
 		cfg: cfg, table: mapping.New(), ports: map[model.Port]step.PortState{}, serverPorts: map[model.AttachmentID]string{},
 		patience: map[step.Timer]time.Duration{},

@@ -112,7 +112,7 @@ func (m *Machine) endSession(l *leaf) {
 func (m *Machine) await(l *leaf) {
 	m.part(l)
 	l.phase = waiting
-	if l.unclean && liveness.Many(l.primaries, m.cfg.Burst) {
+	if l.unclean && liveness.Respite(l.primaries) > cleanupDelay {
 		m.sweeping = true
 		m.arm(timerSweep, 0, cleanupDelay) // its table is to be clean when it has told of its attachments
 	}

@@ -36,7 +36,6 @@ type Config struct {
 	Remember        time.Duration // how long addresses of an attachment are kept as probe targets
 	DrainMax        time.Duration // planned maintenance: after so long a port is closed though hosts are still behind it
 	Drained         *Drained      // an earlier life was ordered to drain
-	Burst           int           // more hosts than that, moving at once, are repaired first and cleaned up later; zero: liveness.Burst
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's
 	Damping         liveness.Damping
 	LocalOnly       time.Duration // without a gateway for so long, servers are to reach at least each other; zero: never

@@ -218,12 +218,15 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 			cfg = byTable(cfg, engine)
 		}
 		cfg.DrainMax = 5 * time.Second
-		cfg.Burst = rapid.IntRange(0, 1).Draw(t, "burst")
 		if rapid.Bool().Draw(t, "damping") {
 			cfg = damping(cfg)
 		}
 		if rapid.Bool().Draw(t, "local only") {
 			cfg.LocalOnly = 3 * time.Second
+		}
+		told := defaultPath()
+		if rapid.Bool().Draw(t, "gateway heeds attachments") {
+			told[0].Large = claim.Heeding(65000)
 		}
 		w := newWorld(tb, cfg)
 		w.mute = rapid.Bool().Draw(t, "closed by muting")
@@ -242,7 +245,7 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 			for _, u := range cfg.Uplinks {
 				tell(step.NeighborChanged{NeighborState: resolved(u)})
 				tell(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
-				tell(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
+				tell(step.PathsChanged{Peer: u.Neighbor, Paths: told})
 				tell(step.EndOfRIB{Peer: u.Neighbor})
 				tell(step.RouteChanged{RouteState: engineDefault(u.Port, u.Neighbor, true)})
 			}
@@ -263,12 +266,12 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 			tell(drawEvent(t, w))
 			w.m.View(w.Now)
 		}
-		j.liveness(tell)
+		j.liveness(tell, told)
 	})
 }
 
 // liveness: once everything is healthy and the operator has opened his ports, the leaf opens and stays open.
-func (j *judge) liveness(tell func(step.Event)) {
+func (j *judge) liveness(tell func(step.Event), told []step.Path) {
 	w := j.w
 	drain := func() {
 		for range 10000 {
@@ -298,7 +301,7 @@ func (j *judge) liveness(tell func(step.Event)) {
 		drain()
 		tell(step.NeighborChanged{NeighborState: resolved(u)})
 		tell(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
-		tell(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
+		tell(step.PathsChanged{Peer: u.Neighbor, Paths: told})
 		tell(step.EndOfRIB{Peer: u.Neighbor})
 	}
 	def := engineDefault("A0", upper, true)

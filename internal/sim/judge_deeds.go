@@ -5,7 +5,7 @@ import (
 	"peerless/internal/step"
 )
 
-// turn judges the order of one turn's actions: closings go before every withdrawal and deletion.
+// turn judges the order of one turn's actions: closings go before every withdrawal and deletion, and before the word on an attachment.
 func (j *judge) turn(d *daemon, actions []engine.Action) {
 	switch d.node.role {
 	case gatewayRole:
@@ -41,6 +41,8 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			case a.Emit != nil:
 			case gate && g.Closed && !a.Want.Absent && cleaned != "" && !d.memory.drained:
 				j.w.fail("close-first", "%s: %s comes after %s", d.node.name, a.Want.Object, cleaned)
+			case j.word(a.Want):
+				cleaned = a.Want.Object.String()
 			case a.Want.Absent && !gate:
 				cleaned = a.Want.Object.String()
 				if adv, ok := a.Want.Object.(step.Advertisement); ok {
@@ -49,6 +51,12 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			}
 		}
 	}
+}
+
+// word reports whether it tells what has become of an attachment.
+func (j *judge) word(w step.Want) bool {
+	adv, ok := w.Object.(step.Advertisement)
+	return ok && !w.Absent && j.w.cfg.attach.Contains(adv.Prefix.Addr())
 }
 
 // decided notes what a turn is about before its deeds, of which the urgent ones come first: a drain, a group that opens alone.

@@ -191,7 +191,7 @@ func (w *World) addLeaf(s shape, p pace, l int) {
 		Subnets:      []leaf.Subnet{{Prefix: w.cfg.subnet, Gateway: w.cfg.gatewayIP, MAC: w.cfg.virtualMAC}},
 		OpenDelayMin: p.openMin, OpenDelayMax: p.openMax, OpenStagger: p.stagger,
 		HostProbe: leaf.Probe{Interval: p.hostProbe, Multiplier: 3}, UplinkProbe: leaf.Probe{Interval: p.uplinkProbe, Multiplier: 3},
-		BFD: leaf.Probe{Interval: p.bfd, Multiplier: detectMultiplier}, Burst: w.burst(),
+		BFD:   leaf.Probe{Interval: p.bfd, Multiplier: detectMultiplier},
 		Drain: 50 * time.Millisecond, GracefulRestart: p.grace, Remember: p.remember, DefaultFromBGP: true,
 	}
 	if s.sameAS {

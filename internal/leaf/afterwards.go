@@ -9,17 +9,12 @@ import (
 	"peerless/internal/step"
 )
 
-// This file keeps what helps nobody out of the way of a repair. When many hosts move at once, the gateway moves them by the word on
-// their attachment, and the other leaf takes them by what it remembers of their server. What is left to do, host by host, is to clean up
-// here and to claim there; done at once it would only hold up those two, and everybody else's kernel and routing daemon with them.
+// This file keeps what helps nobody out of the way of a repair. When hosts move, the gateway moves them by the word on their attachment,
+// and the other leaf takes them by what it remembers of their server. What is left to do, host by host, is to clean up here and to claim
+// there; done at once it would only hold up those two, and everybody else's kernel and routing daemon with them.
 //
 // It is so only where every gateway says that it heeds attachments: for any other the withdrawals and claims are the repair
 // (invariant repair-before-housekeeping).
-
-// burst reports whether so many hosts of one port are too many to be dealt with at once, and can wait.
-func (m *Machine) burst(d *downlink, hosts int) bool {
-	return liveness.Many(hosts, m.cfg.Burst) && m.heeded(d)
-}
 
 // heeded reports whether all who listen know by the word on the attachment what becomes of its hosts.
 func (m *Machine) heeded(d *downlink) bool {
@@ -44,11 +39,11 @@ type cleanup struct {
 	why   string
 }
 
-// takeOff ends the hosts of a port that stopped serving: at once, or after a respite if they are many.
+// takeOff ends the hosts of a port that stopped serving: at once, or after a respite if nobody waits for it.
 func (m *Machine) takeOff(now model.Instant, d *downlink, cause step.Cause, why string) {
 	m.dropClaims(d)
 	n := m.hosts.Count(d.Port)
-	if !m.burst(d, n) {
+	if n == 0 || !m.heeded(d) {
 		m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, why)
 		return
 	}
@@ -90,7 +85,7 @@ type unclaimed struct {
 
 // holdClaims has the claims of a server's hosts wait, and the probes that are to verify them, while the server is being taken over.
 func (m *Machine) holdClaims(now model.Instant, d *downlink, hosts int) {
-	if d.unclaimed.waits || !m.burst(d, hosts) {
+	if d.unclaimed.waits || !m.heeded(d) {
 		return
 	}
 	d.unclaimed = unclaimed{waits: true}

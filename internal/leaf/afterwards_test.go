@@ -9,10 +9,9 @@ import (
 	"peerless/internal/step"
 )
 
-// crowded is a leaf with three hosts behind one port, which are many here; its gateway heeds attachments or does not.
+// crowded is a leaf with three hosts behind one port; its gateway heeds attachments or does not.
 func crowded(t *testing.T, heeds bool) *world {
 	cfg := small()
-	cfg.Burst = 1
 	w := newWorld(t, cfg)
 	w.open()
 	if heeds {
@@ -26,7 +25,7 @@ func crowded(t *testing.T, heeds bool) *world {
 	return w
 }
 
-func TestBurst_PortFails_AttachmentFirstAndHostsAfterARespite(t *testing.T) {
+func TestAfterwards_PortFails_AttachmentFirstAndHostsAfterARespite(t *testing.T) {
 	w := crowded(t, true)
 	got := w.port("A2", carrier(false))
 	if len(lines(got, "want advertise 10.255.0.2/32")) != 1 {
@@ -44,14 +43,14 @@ func TestBurst_PortFails_AttachmentFirstAndHostsAfterARespite(t *testing.T) {
 	}
 }
 
-func TestBurst_GatewayDoesNotHeedAttachments_WithdrawsAtOnce(t *testing.T) {
+func TestAfterwards_GatewayDoesNotHeedAttachments_WithdrawsAtOnce(t *testing.T) {
 	w := crowded(t, false)
 	if n := lines(w.port("A2", carrier(false)), "want no advertise"); len(n) != 3 {
 		t.Fatalf("%d withdrawals at once, want 3", len(n))
 	}
 }
 
-func TestBurst_PortReturnsBeforeTheCleanup_CleansUpFirst(t *testing.T) {
+func TestAfterwards_PortReturnsBeforeTheCleanup_CleansUpFirst(t *testing.T) {
 	w := crowded(t, true)
 	w.port("A2", carrier(false))
 	w.pass(time.Millisecond)
@@ -75,7 +74,7 @@ func TestBurst_PortReturnsBeforeTheCleanup_CleansUpFirst(t *testing.T) {
 	}
 }
 
-func TestBurst_SnapshotBeforeTheCleanup_PutsNothingBack(t *testing.T) {
+func TestAfterwards_SnapshotBeforeTheCleanup_PutsNothingBack(t *testing.T) {
 	w := crowded(t, true)
 	w.port("A2", carrier(false))
 	got := w.do(w.snapshot())
@@ -87,7 +86,7 @@ func TestBurst_SnapshotBeforeTheCleanup_PutsNothingBack(t *testing.T) {
 	}
 }
 
-func TestBurst_ServerTurnsUp_HostsAreTakenAtOnceAndClaimedAfter(t *testing.T) {
+func TestAfterwards_ServerTurnsUp_HostsAreTakenAtOnceAndClaimedAfter(t *testing.T) {
 	w := crowded(t, true)
 	w.port("A2", carrier(false))
 	w.pass(time.Second)
@@ -112,7 +111,7 @@ func TestBurst_ServerTurnsUp_HostsAreTakenAtOnceAndClaimedAfter(t *testing.T) {
 	}
 }
 
-func TestBurst_PortFailsBeforeTheClaims_NothingIsClaimed(t *testing.T) {
+func TestAfterwards_PortFailsBeforeTheClaims_NothingIsClaimed(t *testing.T) {
 	w := crowded(t, true)
 	w.port("A2", carrier(false))
 	w.pass(time.Second)
@@ -129,7 +128,7 @@ func TestBurst_PortFailsBeforeTheClaims_NothingIsClaimed(t *testing.T) {
 	}
 }
 
-func TestBurst_GatewayDoesNotHeedAttachments_WhoCameWithItsServerIsAskedAtOnce(t *testing.T) {
+func TestAfterwards_GatewayDoesNotHeedAttachments_WhoCameWithItsServerIsAskedAtOnce(t *testing.T) {
 	for _, heeds := range []bool{true, false} {
 		w := crowded(t, heeds)
 		w.port("A2", carrier(false))
