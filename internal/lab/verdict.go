@@ -16,7 +16,7 @@ import (
 // More servers than fineServers are sent to at a pace that leaves two cores time for the daemons.
 const (
 	fineServers = 2
-	manyPace    = 250 * time.Microsecond
+	manyPace    = 500 * time.Microsecond
 )
 
 // outside is the node that stands for the outside.
