@@ -69,7 +69,7 @@ func (w *World) beyondGone(*rand.Rand) {
 	w.gone = true
 	w.runUntil(w.now + 4*time.Second)
 	w.gone = false
-	w.runUntil(w.now + 3*time.Second)
+	w.runUntil(w.now + w.recovery()) // a leaf without the feed finds out by its own probes that a server tried it and went back
 	w.allReached(c)
 }
 

@@ -29,10 +29,11 @@ func newJudge(w *World) judge {
 // memory is what a daemon was told in this life, as far as its deeds are judged by it.
 type memory struct {
 	heardOn   map[neighKey]time.Duration   // announcements and answers of a host on a port
-	announced map[neighKey]time.Duration   // announcements alone
+	announced map[neighKey]int             // how often a host announced itself there
+	claimed   map[claimKey]int             // how often it had when the claim was decided
 	heights   map[netip.Addr][]height      // stamps heard of a host, each higher than the one before
 	arrived   map[netip.Addr]time.Duration // when the machine last asked for its neighbour entry: it arrived
-	said      map[netip.Prefix]said
+	said      map[netip.Prefix]claim.Host
 	resolved  map[model.Port]bool
 	ceased    map[netip.Addr]bool
 	applied   map[step.Key]bool            // default route
@@ -73,14 +74,15 @@ type height struct {
 	at    time.Duration
 }
 
-type said struct {
-	claim claim.Host
-	at    time.Duration
+// claimKey is one claim of a host.
+type claimKey struct {
+	addr  netip.Addr
+	stamp claim.Stamp
 }
 
 func newMemory() memory {
-	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]time.Duration{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
-		said: map[netip.Prefix]said{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
+	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
+		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
 		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}}
 }
 

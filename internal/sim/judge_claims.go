@@ -38,7 +38,7 @@ func (j *judge) advertisement(n *node, a step.Advertisement, absent bool) {
 	at := neighKey{d, addr}
 	j.installed(n, at)
 	was, before := m.said[a.Prefix]
-	again := before && was.claim.PortIndex == c.PortIndex
+	again := before && was.PortIndex == c.PortIndex
 	var bar claim.Stamp // what was heard before it arrived
 	for _, h := range m.heights[addr] {
 		if h.at < m.arrived[addr] {
@@ -51,13 +51,13 @@ func (j *judge) advertisement(n *node, a step.Advertisement, absent bool) {
 		j.w.fail("question-is-no-proof", "%s claims %s on %s, where it has asked at most", n.name, addr, d)
 	case c.Stamp > unverifiedMax && !spoke:
 		j.w.fail("inherited-is-unproven", "%s claims %s with stamp %d, and the host has not spoken on %s in this life", n.name, addr, c.Stamp, d)
-	case c.Stamp > unverifiedMax && (!again || c.Stamp != was.claim.Stamp) && c.Stamp <= bar:
+	case c.Stamp > unverifiedMax && (!again || c.Stamp != was.Stamp) && c.Stamp <= bar:
 		j.w.fail("newest-wins", "%s claims an arrival of %s with stamp %d, and has heard %d", n.name, addr, c.Stamp, bar)
-	case again && c.Stamp != was.claim.Stamp && was.claim.Stamp > unverifiedMax && m.announced[at] <= was.at:
-		j.w.fail("stamp-on-arrival", "%s changes the stamp of %s from %d to %d, and it has not arrived anew", n.name, addr, was.claim.Stamp, c.Stamp)
+	case again && c.Stamp != was.Stamp && was.Stamp > unverifiedMax && m.announced[at] <= m.claimed[claimKey{addr, was.Stamp}]:
+		j.w.fail("stamp-on-arrival", "%s changes the stamp of %s from %d to %d, and it has not arrived anew", n.name, addr, was.Stamp, c.Stamp)
 	}
-	if !again || c.Stamp != was.claim.Stamp {
-		m.said[a.Prefix] = said{c, j.w.now}
+	if !again || c.Stamp != was.Stamp {
+		m.said[a.Prefix] = c
 	}
 }
 

@@ -18,7 +18,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 			m.heardOn[neighKey{ev.Port, ev.SenderIP}] = now
 		}
 		if announced {
-			m.announced[neighKey{ev.Port, ev.SenderIP}] = now
+			m.announced[neighKey{ev.Port, ev.SenderIP}]++
 		}
 	case step.PathsChanged:
 		for _, p := range ev.Paths {

@@ -176,6 +176,14 @@ func (j *judge) withdrawals(d *daemon, w step.Want) {
 		m.attached[c.PortIndex] = c.State
 		return
 	}
+	if c, ok := claim.ParseHost(d.node.leaf.AS, a.Large); ok && !w.Absent {
+		at, _ := d.node.byIndex(c.PortIndex)
+		key := claimKey{a.Prefix.Addr(), c.Stamp}
+		if _, known := m.claimed[key]; !known {
+			m.claimed[key] = m.announced[neighKey{at, key.addr}]
+		}
+		return
+	}
 	var port model.Port
 	if _, err := fmt.Sscanf(w.Why, "port %s", &port); err != nil || !w.Absent {
 		return
