@@ -124,7 +124,7 @@ func (m mutant) run(t *testing.T, root string) Batch {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("build: %v\n%s", err, out)
 	}
-	out, err := exec.Command(bin, "-from", "1", "-seeds", fmt.Sprint(m.seeds)).Output()
+	out, err := exec.Command(bin, "-from", fmt.Sprint(max(1, firstSeed[m.law])), "-seeds", fmt.Sprint(m.seeds)).Output()
 	if err != nil {
 		t.Fatalf("run: %v", err)
 	}
