@@ -105,7 +105,7 @@ func connected(t *testing.T) (near, far net.Conn) {
 	}))
 	defer in.Close()
 	must(t, Do(testPrefix+"l", func() (err error) {
-		near, err = net.DialTimeout("tcp4", "192.0.2.2:179", time.Second)
+		near, err = net.DialTimeout("tcp4", "192.0.2.2:179", 5*time.Second) // a first packet that is lost is repeated after a second
 		return err
 	}))
 	far, err := in.Accept()

@@ -117,6 +117,11 @@ func TestBuild_Path_IsAsDescribed(t *testing.T) {
 		if strings.TrimSpace(string(b)) != "1" {
 			t.Errorf("ip_forward is %q", b)
 		}
+		for _, s := range noFilters { // a kernel without them has no such file
+			if b, err := os.ReadFile(filepath.Join("/proc/sys/net", s.Path)); err == nil && strings.TrimSpace(string(b)) != s.Value {
+				t.Errorf("%s is %q", s.Path, b)
+			}
+		}
 		return err
 	})
 	if err != nil {
