@@ -83,18 +83,10 @@ func (m *Machine) reset(l *leaf) {
 	m.emit(step.ResetSession{Peer: l.Address, Why: "leaf " + l.Name + " lost: " + l.reason})
 }
 
-// part ends a session now whose end was put off.
+// part ends a session now whose end was put off. It may have ended or begun anew meanwhile.
 func (m *Machine) part(l *leaf) {
 	if l.parting {
-		m.reset(l)
-		m.parted(l)
-	}
-}
-
-// parted: there is nothing to be ended any more.
-func (m *Machine) parted(l *leaf) {
-	if l.parting {
 		l.parting = false
-		m.emit(step.Disarm{Timer: step.Timer{Kind: timerPart, ID: uint32(l.id)}})
+		m.reset(l)
 	}
 }

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -136,7 +137,7 @@ func TestLeafLost_CriticalPathDoesNotGrowWithHosts(t *testing.T) {
 	if l := k.machine.leaves[0]; l.phase != waiting {
 		t.Errorf("leaf A is %s before its table is clean, want waiting", l.phase)
 	}
-	k.wait(cleanupDelay)
+	k.wait(liveness.Respite(1500))
 	if l := k.machine.leaves[0]; l.phase != waiting || l.primaries == 0 {
 		t.Errorf("leaf A is %s with %d primaries after the first chunk, want waiting", l.phase, l.primaries)
 	}

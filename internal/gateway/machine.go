@@ -29,7 +29,7 @@ const (
 	timerExpire  = "expire"  // a leaf's stale or lost claims
 	timerGrace   = "grace"   // withdrawn claims
 	timerLater   = "later"   // what was put off until many hosts are repaired
-	timerPart    = "part"    // the session of a leaf that was lost with many hosts
+	timerPart    = "part"    // the session with a lost leaf
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerThrough = "through" // echoes through a leaf

@@ -3,7 +3,6 @@ package gateway
 import (
 	"fmt"
 
-	"peerless/internal/liveness"
 	"peerless/internal/step"
 )
 
@@ -112,10 +111,6 @@ func (m *Machine) endSession(l *leaf) {
 func (m *Machine) await(l *leaf) {
 	m.part(l)
 	l.phase = waiting
-	if l.unclean && liveness.Respite(l.primaries) > cleanupDelay {
-		m.sweeping = true
-		m.arm(timerSweep, 0, cleanupDelay) // its table is to be clean when it has told of its attachments
-	}
 }
 
 // admit lets a leaf in whose port is back, once its table holds nothing of before and it has told of its attachments. A

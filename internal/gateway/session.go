@@ -22,18 +22,16 @@ func (m *Machine) onSession(ev step.SessionChanged) {
 	if ev.RouterID.IsValid() {
 		m.table.SetTie(l.id, ev.RouterID)
 	}
-	if ev.Up {
-		m.part(l) // what came up may be a session of before
-	}
-	m.parted(l)
 	l.resetting = false
 	if ev.Up {
+		m.part(l) // what came up may be a session of before
 		if !l.implied {
 			m.sessionUp(l)
 		}
 		l.implied = false
 		return
 	}
+	l.parting = false
 	m.sessionDown(l, ev)
 }
 
