@@ -1,6 +1,7 @@
 package leaf
 
 import (
+	"cmp"
 	"net/netip"
 	"time"
 
@@ -150,7 +151,7 @@ func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why
 	switch m.cfg.Export.Mode {
 	case ByBGP:
 		if d.unclaimed.waits {
-			d.unclaimed.hosts, d.unclaimed.cause = append(d.unclaimed.hosts, h.Addr), cause
+			d.unclaimed.hosts, d.unclaimed.cause = append(d.unclaimed.hosts, h.Addr), cmp.Or(cause, d.unclaimed.cause)
 			return
 		}
 		m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})
