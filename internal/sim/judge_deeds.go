@@ -41,9 +41,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			case a.Emit != nil:
 			case gate && g.Closed && !a.Want.Absent && cleaned != "" && !d.memory.drained:
 				j.w.fail("close-first", "%s: %s comes after %s", d.node.name, a.Want.Object, cleaned)
-			case j.word(a.Want):
-				cleaned = a.Want.Object.String()
-			case a.Want.Absent && !gate:
+			case a.Want.Absent && !gate, j.word(a.Want):
 				cleaned = a.Want.Object.String()
 				if adv, ok := a.Want.Object.(step.Advertisement); ok {
 					delete(d.memory.said, adv.Prefix) // though it may come again before the speaker has carried it out
