@@ -54,41 +54,64 @@ func carriers() []topology.Carrier {
 	return out
 }
 
-// TestRun_EveryEngine_IsOK runs the real daemons beside the real engines through all faults of the reference topology.
-func TestRun_EveryEngine_IsOK(t *testing.T) {
+// TestEngine_FaultsAndCrashes_AreRecoveredFrom runs the real daemons beside the real engines, one lab for each, through all faults of the
+// reference topology; then programs die under traffic and are started again.
+func TestEngine_FaultsAndCrashes_AreRecoveredFrom(t *testing.T) {
 	needRootHere(t)
 	if testing.Short() {
-		t.Skip("takes about 25 s an engine")
+		t.Skip("takes about 45 s an engine")
 	}
 	binary := daemonBinary(t)
-	for _, c := range carriers() {
+	for _, c := range append([]topology.Carrier{{Engine: topology.Embedded, Gateway: topology.Peerless}}, carriers()...) {
 		t.Run(c.Engine+" under "+c.Gateway, func(t *testing.T) {
-			plain, _ := topology.Find("fig7")
-			top, err := plain.With(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			needEngines(t, top)
-			s := engineSite(t)
-			o := Options{Engine: c.Engine, Gateway: c.Gateway, Binary: binary, probeBinary: selfBinary(t), Progress: os.Stderr}
-			res, err := run(t.Context(), s, top, o)
-			if err != nil {
+			r := labBeside(t, c, binary)
+			var res Result
+			if err := r.whole(t.Context(), &res); err != nil {
 				t.Fatal(err)
 			}
 			if err := res.WriteTable(t.Output()); err != nil {
 				t.Fatal(err)
 			}
-			if !res.OK || len(res.Faults) != len(top.Faults) {
-				t.Errorf("not ok: %d faults, %s", len(res.Faults), res.Error)
+			if !res.OK || len(res.Faults) != len(r.top.Faults) {
+				t.Errorf("not ok: %d faults", len(res.Faults))
 			}
-			if res.Engine != c.Engine || res.Gateway != c.Gateway {
-				t.Errorf("the result says engine %q under %q", res.Engine, res.Gateway)
-			}
-			if n := spacesLeft(t, s, top); n != 0 {
-				t.Errorf("%d namespaces are left", n)
+			for _, x := range crashesOf(c) {
+				r.crash(t, x)
 			}
 		})
 	}
+}
+
+// labBeside builds fig7 with a carrier. If its test fails, it tells what the daemons said; nothing of it may be left.
+func labBeside(t *testing.T, c topology.Carrier, binary string) *runner {
+	t.Helper()
+	plain, _ := topology.Find("fig7")
+	top, err := plain.With(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	needEngines(t, top)
+	o := Options{Engine: c.Engine, Gateway: c.Gateway, Binary: binary, probeBinary: selfBinary(t), Progress: os.Stderr}
+	s := engineSite(t)
+	in, err := begin(t.Context(), s, top, o, modeRun)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if t.Failed() {
+			for _, n := range top.Nodes {
+				b, _ := os.ReadFile(in.path("log", n.Name+".log"))
+				t.Logf("%s:\n%s", n.Name, b[max(0, len(b)-4000):])
+			}
+		}
+		if err := in.end(downGrace); err != nil {
+			t.Error(err)
+		}
+		if n := spacesLeft(t, s, top); n != 0 {
+			t.Errorf("%d namespaces are left", n)
+		}
+	})
+	return &runner{instance: in, ask: newAsker(s, top, in.net), drops: map[string]uint32{}}
 }
 
 func TestBegin_AfterCrashBesideAnEngine_RemovesItsPrograms(t *testing.T) {

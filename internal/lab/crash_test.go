@@ -2,7 +2,6 @@ package lab
 
 import (
 	"fmt"
-	"os"
 	"strings"
 	"testing"
 	"time"
@@ -35,67 +34,6 @@ const deadInterval = 4 * time.Second
 
 // deathTime is how long a program stays dead: a supervisor's pause.
 const deathTime = time.Second
-
-// TestCrash_EveryEngine_RecoversUnderTraffic kills the routing engine of a leaf and of the gateway, and the leaf's own daemon, under
-// traffic, and starts them again. It prints how long each flow was out and how long until all was as before.
-func TestCrash_EveryEngine_RecoversUnderTraffic(t *testing.T) {
-	needRootHere(t)
-	if testing.Short() {
-		t.Skip("takes about 25 s an engine")
-	}
-	binary := daemonBinary(t)
-	for _, c := range append([]topology.Carrier{{Engine: topology.Embedded, Gateway: topology.Peerless}}, carriers()...) {
-		t.Run(c.Engine+" under "+c.Gateway, func(t *testing.T) {
-			plain, _ := topology.Find("fig7")
-			top, err := plain.With(c)
-			if err != nil {
-				t.Fatal(err)
-			}
-			needEngines(t, top)
-			o := Options{Engine: c.Engine, Gateway: c.Gateway, Binary: binary, probeBinary: selfBinary(t), Progress: os.Stderr}
-			r := crashLab(t, top, o)
-			for _, x := range crashesOf(c) {
-				r.crash(t, x)
-			}
-		})
-	}
-}
-
-func crashLab(t *testing.T, top topology.Topology, o Options) *runner {
-	t.Helper()
-	s := engineSite(t)
-	in, err := begin(t.Context(), s, top, o, modeRun)
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if t.Failed() {
-			for _, n := range top.Nodes {
-				b, _ := os.ReadFile(in.path("log", n.Name+".log"))
-				t.Logf("%s:\n%s", n.Name, b[max(0, len(b)-4000):])
-			}
-		}
-		if err := in.end(downGrace); err != nil {
-			t.Error(err)
-		}
-		if n := spacesLeft(t, s, top); n != 0 {
-			t.Errorf("%d namespaces are left", n)
-		}
-	})
-	r := &runner{instance: in, ask: newAsker(s, top, in.net), drops: map[string]uint32{}}
-	if r.fleet, err = r.startProbes(); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.fleet.Rate(normalPace, func(topology.Flow) bool { return true }); err != nil {
-		t.Fatal(err)
-	}
-	if err := r.untilSteady(t.Context(), convergeMax); err != nil {
-		t.Fatal(err)
-	}
-	states, _ := r.ask.states(t.Context())
-	r.steady = mappingOf(top, states)
-	return r
-}
 
 // crash kills, waits, revives, and judges.
 func (r *runner) crash(t *testing.T, x crash) {

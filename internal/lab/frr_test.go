@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/netip"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -13,20 +12,18 @@ import (
 	"peerless/internal/lab/topology"
 )
 
-// standsBeside builds fig7 with a carrier and waits until it works.
+// standsBeside is fig7 with a carrier, when all is well.
 func standsBeside(t *testing.T, c topology.Carrier) *runner {
 	t.Helper()
 	needRootHere(t)
 	if testing.Short() {
 		t.Skip("starts routing engines")
 	}
-	plain, _ := topology.Find("fig7")
-	top, err := plain.With(c)
-	if err != nil {
+	r := labBeside(t, c, daemonBinary(t))
+	if _, err := r.converged(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	needEngines(t, top)
-	return crashLab(t, top, Options{Engine: c.Engine, Gateway: c.Gateway, Binary: daemonBinary(t), probeBinary: selfBinary(t), Progress: os.Stderr})
+	return r
 }
 
 // maxAge is the age at which an LSA is flushed (RFC 2328, appendix B).
