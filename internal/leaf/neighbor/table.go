@@ -24,10 +24,10 @@ type doubt struct {
 // returning is the doubt about a host that another leaf claims: a server that returns to its primary announces itself there some
 // milliseconds before it switches, and answers from that while prove nothing. moved is the doubt about one that is claimed behind
 // another server port. It cannot be on its way between two links of one server: where it is silent here it is gone, and there is
-// no link left that a drain would serve.
+// no link left that a drain would serve; until it is called gone, what its neighbours here send it is lost.
 var (
 	returning = doubt{20 * time.Millisecond, 3, 400 * time.Millisecond}
-	moved     = doubt{time.Millisecond, 4, 50 * time.Millisecond}
+	moved     = doubt{700 * time.Microsecond, 4, 50 * time.Millisecond}
 )
 
 // arrivalProbe is the pause between the first two probes of a host that may be on its way here; it doubles from probe to probe up

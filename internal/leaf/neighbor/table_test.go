@@ -224,7 +224,7 @@ func TestTable_DoubtedHost_LeavesAtOnceIfItIsClaimedBehindAnotherServer(t *testi
 		keeps          time.Duration // installed at least
 	}{
 		{"behind the same server", false, 80 * time.Millisecond, 130 * time.Millisecond, 100 * time.Millisecond},
-		{"behind another server", true, 5 * time.Millisecond, 5 * time.Millisecond, 3 * time.Millisecond},
+		{"behind another server", true, 3 * time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
 			tb := serving(8)
