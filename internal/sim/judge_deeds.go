@@ -34,7 +34,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			if a.Emit == nil {
 				j.withdrawals(d, a.Want)
 			}
-			if nb, ok := a.Want.Object.(step.Neighbor); ok && !a.Want.Absent && d.memory.asked[nb.Addr] < a.Gen {
+			if nb, ok := a.Want.Object.(step.Neighbor); ok && !a.Want.Absent && d.memory.asked[nb.Addr] < a.Gen && a.Want.Why != putBack {
 				d.memory.asked[nb.Addr], d.memory.arrived[nb.Addr] = a.Gen, j.w.now
 			}
 			switch {
@@ -50,6 +50,9 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 		}
 	}
 }
+
+// putBack is why a leaf writes an entry of a host that is where it was: no arrival.
+const putBack = "somebody changed it"
 
 // word reports whether it tells what has become of an attachment.
 func (j *judge) word(w step.Want) bool {
