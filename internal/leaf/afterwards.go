@@ -39,11 +39,12 @@ type cleanup struct {
 	why   string
 }
 
-// takeOff ends the hosts of a port that stopped serving: at once, or after a respite if nobody waits for it.
+// takeOff ends the hosts of a port that stopped serving: at once, or after a respite if nobody waits for it. On a link that is up and passes
+// nothing the neighbours of its hosts wait: the kernel goes on sending there until the route is gone.
 func (m *Machine) takeOff(now model.Instant, d *downlink, cause step.Cause, why string) {
 	m.dropClaims(d)
 	n := m.hosts.Count(d.Port)
-	if n == 0 || !m.heeded(d) {
+	if n == 0 || d.trust.silent || !m.heeded(d) {
 		m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, why)
 		return
 	}

@@ -142,3 +142,23 @@ func TestAfterwards_GatewayDoesNotHeedAttachments_WhoCameWithItsServerIsAskedAtO
 		}
 	}
 }
+
+// The port is up: the kernel does not skip it, and what its neighbours send a host behind it is lost until the route is gone.
+func TestAfterwards_LinkPassesNothing_RouteIsRemovedAtOnce(t *testing.T) {
+	w := served(t, watching(false))
+	def := defaultPath()
+	def[0].Large = claim.Heeding(65000)
+	w.do(step.PathsChanged{Peer: upper, Paths: def})
+	route := step.Route{Prefix: step.HostPrefix(addrOf(2))}.Key()
+	w.cut["A2"] = true
+	for range 400 {
+		w.pass(time.Millisecond)
+		if _, held := w.held[route]; !held && w.m.down("A2").trust.silent {
+			return
+		}
+		if w.m.down("A2").trust.silent {
+			t.Fatal("it is silent, and its host's route stays")
+		}
+	}
+	t.Fatal("not found silent")
+}
