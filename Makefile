@@ -14,7 +14,7 @@ SEEDS    ?= 2000
 RUNS     ?= 5
 VERSION  ?= $(shell git describe --always --dirty 2>/dev/null || echo devel)
 LINT     := bin/golangci-lint
-PACKAGES := frr bird2 chromium tcpdump iproute2
+PACKAGES := frr bird2 chromium tcpdump iproute2 zsh fish
 MEASURE  := peerless/internal/(bench|driver/bfd|lab|lab/(matrix|netns|probe|stories|vm))
 BOND_PACKAGES := qemu-system-x86 busybox-static
 

@@ -47,7 +47,7 @@ func staticLeaf() string {
 // The embedded speaker is started only where it is used, and an engine is asked only where one is named.
 func TestWire_DriversFollowTheWayOfRoutes(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: opens the drivers' sockets")
+		lack(t, "needs root: opens the drivers' sockets")
 	}
 	unnamed := strings.Replace(tableLeaf, ", engine: bird, socket: /nowhere/bird.ctl", "", 1)
 	for _, tt := range []struct {

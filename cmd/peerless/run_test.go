@@ -39,7 +39,7 @@ type running struct {
 func start(t *testing.T, config, socket string) running {
 	t.Helper()
 	if os.Getuid() != 0 {
-		t.Skip("needs root: the daemon needs a network namespace")
+		lack(t, "needs root: the daemon needs a network namespace")
 	}
 	cmd := command("run", "--config", config)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET}
@@ -134,7 +134,7 @@ func TestRun_AfterKill_StartsAgainOnTheStaleSocket(t *testing.T) {
 
 func TestRun_WithoutPrivilege_NamesTheCapabilities(t *testing.T) {
 	if os.Getuid() != 0 {
-		t.Skip("needs root: it gives root up")
+		lack(t, "needs root: it gives root up")
 	}
 	dir, err := os.MkdirTemp("", "peerless-test-")
 	if err != nil {

@@ -15,12 +15,21 @@ import (
 	"github.com/vishvananda/netns"
 )
 
+// lack skips a test for what the machine lacks, and fails it where nobody would see the skip.
+func lack(t *testing.T, why string) {
+	t.Helper()
+	if os.Getenv("CI") != "" {
+		t.Fatal(why)
+	}
+	t.Skip(why)
+}
+
 // engine starts a daemon in a network namespace of its own and gives a handle to that namespace's kernel.
 func engine(t *testing.T, in *netlink.Handle, pid int, name string, args ...string) (*netlink.Handle, int) {
 	t.Helper()
 	path, err := exec.LookPath(name)
 	if err != nil {
-		t.Skipf("%s is not installed", name)
+		lack(t, name+" is not installed")
 	}
 	cmd := exec.Command(path, args...)
 	if in == nil {
@@ -28,7 +37,7 @@ func engine(t *testing.T, in *netlink.Handle, pid int, name string, args ...stri
 	} else {
 		nsenter, err := exec.LookPath("nsenter")
 		if err != nil {
-			t.Skip("nsenter is not installed")
+			lack(t, "nsenter is not installed")
 		}
 		cmd = exec.Command(nsenter, append([]string{"--net=" + filepath.Join("/proc", strconv.Itoa(pid), "ns/net"), path}, args...)...)
 	}
@@ -88,7 +97,7 @@ func needRoot(t *testing.T) {
 		t.Skip("starts real daemons")
 	}
 	if os.Geteuid() != 0 {
-		t.Skip("needs root: makes network namespaces")
+		lack(t, "needs root: makes network namespaces")
 	}
 }
 
@@ -135,7 +144,7 @@ func frrDir(t *testing.T) string {
 	t.Helper()
 	frr, err := user.Lookup("frr")
 	if err != nil {
-		t.Skip("FRR is not installed")
+		lack(t, "FRR is not installed")
 	}
 	dir, err := os.MkdirTemp("", "readback")
 	if err != nil {
