@@ -32,7 +32,7 @@ type memory struct {
 	announced map[neighKey]int             // how often a host announced itself there
 	claimed   map[claimKey]int             // how often it had when the claim was decided
 	heights   map[netip.Addr][]height      // stamps heard of a host, each higher than the one before
-	arrived   map[netip.Addr]time.Duration // when the machine last asked for its neighbour entry: it arrived
+	arrived   map[netip.Addr]time.Duration // when the machine last began to hold it there
 	said      map[netip.Prefix]claim.Host
 	resolved  map[model.Port]bool
 	ceased    map[netip.Addr]bool
@@ -43,7 +43,7 @@ type memory struct {
 	rib       map[ribKey]inPath            // what it was told
 	withdrawn map[netip.Addr]bool          // it took its default route back in this life
 	inherited map[model.Port]bool          // uplinks by which the kernel had our default route when this life began
-	asked     map[netip.Addr]uint64        // the newest want of its neighbour entry
+	stands    map[netip.Addr]model.Port    // the port on which the machine holds a host
 	portDown  map[model.Port]time.Duration // when it was last told so
 	spoke     map[netip.Addr]bool          // a session with it was up in this life
 	attached  map[uint32]claim.State       // what was last told of its ports, by index
@@ -83,7 +83,7 @@ type claimKey struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, asked: map[netip.Addr]uint64{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}}
 }
 
 // touch has a prefix walked after this step.

@@ -34,9 +34,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			if a.Emit == nil {
 				j.withdrawals(d, a.Want)
 			}
-			if nb, ok := a.Want.Object.(step.Neighbor); ok && !a.Want.Absent && d.memory.asked[nb.Addr] < a.Gen && a.Want.Why != putBack {
-				d.memory.asked[nb.Addr], d.memory.arrived[nb.Addr] = a.Gen, j.w.now
-			}
+			j.arrivals(d, a.Want)
 			switch {
 			case a.Emit != nil:
 			case gate && g.Closed && !a.Want.Absent && cleaned != "" && !d.memory.drained:
@@ -51,8 +49,24 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 	}
 }
 
-// putBack is why a leaf writes an entry of a host that is where it was: no arrival.
-const putBack = "somebody changed it"
+// arrivals notes when a host arrived: its neighbour entry is asked for while the leaf does not stand behind it on that port. An entry
+// that is put back, or asked for again, is none.
+func (j *judge) arrivals(d *daemon, w step.Want) {
+	m := &d.memory
+	switch o := w.Object.(type) {
+	case step.Neighbor:
+		switch {
+		case w.Absent && m.stands[o.Addr] == o.Port:
+			delete(m.stands, o.Addr)
+		case !w.Absent && m.stands[o.Addr] != o.Port:
+			m.stands[o.Addr], m.arrived[o.Addr] = o.Port, j.w.now
+		}
+	case step.Advertisement:
+		if w.Absent {
+			delete(m.stands, o.Prefix.Addr())
+		}
+	}
+}
 
 // word reports whether it tells what has become of an attachment.
 func (j *judge) word(w step.Want) bool {
