@@ -59,7 +59,7 @@ func carriers() []topology.Carrier {
 func TestEngine_FaultsAndCrashes_AreRecoveredFrom(t *testing.T) {
 	needRootHere(t)
 	if testing.Short() {
-		t.Skip("takes about 45 s an engine")
+		t.Skip("takes half a minute an engine")
 	}
 	binary := daemonBinary(t)
 	for _, c := range append([]topology.Carrier{{Engine: topology.Embedded, Gateway: topology.Peerless}}, carriers()...) {
