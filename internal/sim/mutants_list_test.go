@@ -13,6 +13,7 @@ var alsoEdits = map[string][3]string{
 var firstSeed = map[string]uint64{
 	"the way to the other gateway does not wait for the stop": 440,
 	"a link is closed though its host has moved":              230,
+	"an arrival is newer by less than MED can tell":           850,
 }
 
 // mutants breaks, one at a time, every invariant that the simulator checks and every law of the design that it can see.
@@ -101,6 +102,8 @@ var mutants = []mutant{
 
 	// Claims.
 	{"the oldest claim wins", "claim/claim.go", "return h.Stamp > o.Stamp", "return h.Stamp < o.Stamp", "newest-wins", 100},
+	{"an arrival is newer by less than MED can tell", "claim/claim.go", "	next := max(heard, buildEpochMs) + medUnitMs\n", "	next := max(heard, buildEpochMs) + 1\n",
+		"make-before-break", 60},
 	{"stamps go by the clock alone", "claim/claim.go", "	next := max(heard, buildEpochMs) + medUnitMs\n", "	next := Stamp(3)\n", "newest-wins", 60},
 	{"a refresh renews the stamp", "leaf/neighbor/learn.go",
 		"		if announced && now >= e.stamped+renewGap &&", "		if now >= e.stamped &&", "stamp-on-arrival", 30},
