@@ -19,6 +19,32 @@ func TestLeaf_SharedAS_LaterStampThanVerifiedIsAnotherLeaf(t *testing.T) {
 	}
 }
 
+// The other leaf's claim may come after this one has withdrawn its own: it is no less another's for that.
+func TestLeaf_SharedAS_LaterStampThanKnownIsAnotherLeafAlsoOfAHostThatLeft(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	told := func(s claim.Stamp) claim.Stamp {
+		p := claim.Host{PortIndex: 2, Attachment: 2, Stamp: s}
+		w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{{Prefix: step.HostPrefix(addrOf(2)), Large: p.Communities(65001)}}})
+		return w.m.heard.Rival(addrOf(2)).Stamp
+	}
+	if got := told(claim.Stamp(w.Now.Wall)); got != 0 {
+		t.Fatalf("a host of which nothing is known has a rival (%d): it may be our own word from before a restart", got)
+	}
+	w.do(garp("A2", 2))
+	mine, _ := w.m.book.Stamp(addrOf(2))
+	w.port("A2", carrier(false))
+	if _, standing := w.m.book.Stamp(addrOf(2)); standing {
+		t.Fatal("it is claimed still")
+	}
+	if got := told(mine); got != 0 {
+		t.Fatalf("our own word told back is taken for a rival's (%d)", got)
+	}
+	if got := told(mine + 1); got != mine+1 {
+		t.Fatalf("a later claim than ours: rival %d, want %d", got, mine+1)
+	}
+}
+
 func TestLeaf_InheritedClaim_KeepsItsStampWhileAnotherLeafClaims(t *testing.T) {
 	w := newWorld(t, small())
 	w.do(step.Started{})

@@ -60,9 +60,7 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 	addr := p.Prefix.Addr()
 	mine, standing := m.book.Stamp(addr)
 	newer := standing && c.Stamp > mine
-	if as == m.cfg.AS && !(newer && m.verified(addr)) {
-		// Our own word told back, perhaps from before a restart; only a later stamp than a verified one of ours proves
-		// another leaf that shares our AS number.
+	if as == m.cfg.AS && !m.anothers(addr, c.Stamp, standing) {
 		m.heard.HearHighest(addr, c.Stamp)
 		return
 	}
@@ -81,6 +79,17 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 	case !standing:
 		m.remember(now, addr, c.Attachment)
 	}
+}
+
+// anothers reports whether a claim under our own AS number is another leaf's that shares it, and not our own word told back, perhaps from
+// before a restart: it is later than what the host itself has verified here, or than all that was known of a host that is not here.
+func (m *Machine) anothers(addr netip.Addr, stamp claim.Stamp, standing bool) bool {
+	if standing {
+		mine, _ := m.book.Stamp(addr)
+		return stamp > mine && m.verified(addr)
+	}
+	known := m.heard.Highest(addr)
+	return known != 0 && stamp > known
 }
 
 // movedAway reports whether a host of ours is claimed behind another server port than ours.

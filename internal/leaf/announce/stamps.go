@@ -88,6 +88,9 @@ func (s *Stamps) HearHighest(addr netip.Addr, stamp claim.Stamp) {
 	}
 }
 
+// Highest is the latest stamp of a host that is known, whoever's it is; zero if none is.
+func (s *Stamps) Highest(addr netip.Addr) claim.Stamp { return s.known[addr].highest }
+
 // Gone tells that a gateway withdrew a claim; what another one tells still stands. It returns what was claimed.
 func (s *Stamps) Gone(addr, gateway netip.Addr) Rumour {
 	h := s.known[addr]
