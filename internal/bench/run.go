@@ -222,6 +222,9 @@ func (s *stage) look(ctx context.Context, since int64) (right int64, err error) 
 		if err != nil || turned < 0 {
 			return 0, err
 		}
+		if i == 0 && turned == 0 {
+			turned = probe.Mono() // the fault was quicker than the first look
+		}
 		right = max(right, turned)
 	}
 	return right, nil

@@ -20,7 +20,7 @@ func (c *Leaf) Machine() leaf.Config {
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks), BFD: leaf.Probe(c.BFD.pace()),
 		LinkProbe:   leaf.Probe{Interval: c.Probe.Links.Interval, Multiplier: c.Probe.Links.Multiplier},
 		CloseSilent: c.Probe.Links.Silent == SilentClose,
-		Drain:       c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember,
+		Drain:       c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember, ShelfFrom: leaf.ShelfFrom,
 		LocalOnly: c.LocalOnly, Damping: c.Damping.machine(),
 		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}

@@ -43,6 +43,7 @@ type cleanup struct {
 // nothing the neighbours of its hosts wait: the kernel goes on sending there until the route is gone.
 func (m *Machine) takeOff(now model.Instant, d *downlink, cause step.Cause, why string) {
 	m.dropClaims(d)
+	m.shut(d, why)
 	n := m.hosts.Count(d.Port)
 	if n == 0 || d.trust.silent || !m.heeded(d) {
 		m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, why)
@@ -99,6 +100,10 @@ func claimTimer(d *downlink) step.Timer { return step.Timer{Kind: timerClaim, Po
 
 // onClaimTimer tells of the next portion.
 func (m *Machine) onClaimTimer(now model.Instant, d *downlink) {
+	if d.shelf.open && m.takeShelf(now, d) {
+		m.emit(step.Arm{Timer: claimTimer(d), At: now.Mono + liveness.PortionPause})
+		return
+	}
 	n := min(liveness.Portion, len(d.unclaimed.hosts))
 	m.claim(d, d.unclaimed.hosts[:n])
 	if d.unclaimed.hosts = d.unclaimed.hosts[n:]; len(d.unclaimed.hosts) > 0 {

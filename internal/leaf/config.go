@@ -31,6 +31,8 @@ type Config struct {
 	LinkProbe   Probe // of a whole downlink, by asking one of its hosts; no interval: none
 	CloseSilent bool  // close a downlink whose hosts are all silent, unless its server asks for us and so moves by itself
 
+	ShelfFrom int // so many hosts that stand by on a port, or more, are taken with one rule when their server turns up; zero: always host by host
+
 	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
 	GracefulRestart time.Duration // how long soft evidence is borne
 	Remember        time.Duration // how long addresses of an attachment are kept as probe targets

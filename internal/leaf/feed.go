@@ -64,7 +64,9 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 		m.heard.HearHighest(addr, c.Stamp)
 		return
 	}
+	known := m.heard.Highest(addr)
 	m.heard.Hear(addr, announce.Rumour{By: by, AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
+	m.offShelf(now, addr, c.Attachment, c.Stamp > known)
 	switch {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {

@@ -86,8 +86,7 @@ func (m *Machine) elsewhere(d *downlink, e step.ARPSeen) bool {
 	if h, ok := m.hosts.Holder(e.TargetIP); ok {
 		return h.Port != d.Port
 	}
-	r := m.heard.Rival(e.TargetIP)
-	return r.Stamp != 0 && r.Attachment != d.ID
+	return m.behindAnother(d, e.TargetIP)
 }
 
 // learn takes the sender of an ARP packet for a host of this port, if it can be one. An announcement and an answer prove that

@@ -83,12 +83,19 @@ func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 	h := c.Host
 	cause := m.arrivalCause(now, d)
 	stamp := m.heard.Next(h.Addr, now.Wall)
+	if c.Do == neighbor.Install && d.unclaimed.waits && d.shelf.serves(h.Addr) {
+		m.advertise(d, h, stamp, c.Why, cause) // it waits; and it is taken with the rest of the shelf before
+		return
+	}
 	m.install(d, h, stamp, c.Why, cause)
 	if c.Do == neighbor.Move {
 		m.want(step.Want{Object: step.Neighbor{Port: c.From, Addr: h.Addr}, Absent: true, Why: "moved to " + string(d.Port), Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" moved from "+string(c.From)+" to "+string(d.Port), c.Why, step.StageLearn, cause)
 		m.down(c.From).unmeet(h.Addr)
 		if from := m.down(c.From); from != nil {
+			if from.shelf.open {
+				m.unshelve(from, h.Addr, "it moved to "+string(d.Port))
+			}
 			m.listen(from)
 		}
 	} else {
@@ -106,15 +113,20 @@ func (m *Machine) arrivalCause(now model.Instant, d *downlink) step.Cause {
 	return d.arrival
 }
 
-// inherit installs what is remembered of a server that has just turned up on its port, in one batch, and has it probed at once. It is
-// claimed only when the host itself is heard: until then the word on the attachment, which has come before, moves its traffic here.
+// inherit takes those who stand by for a server that has just turned up on its port: with one rule whoever is on the port's shelf, the others
+// host by host. They are claimed only when they are heard themselves: until then the word on the attachment, which has come before, moves
+// their traffic here.
 func (m *Machine) inherit(now model.Instant, d *downlink) {
-	list := m.hosts.Inherit(now.Mono, d.Port, func(a netip.Addr) bool {
-		r := m.heard.Rival(a)
-		return r.Stamp != 0 && r.Attachment != d.ID
-	})
-	cause, n := m.arrivalCause(now, d), 0
-	for _, c := range list {
+	if d.shelf.open {
+		return // it is being taken already
+	}
+	cause := m.arrivalCause(now, d)
+	n := m.serveShelf(d, cause)
+	others := d.shelf.missing()
+	if n == 0 {
+		others = m.hosts.Standby(d.Port)
+	}
+	for _, c := range m.hosts.Inherit(now.Mono, d.Port, others, func(a netip.Addr) bool { return m.behindAnother(d, a) }) {
 		if c.Do == neighbor.Stand {
 			n++
 			m.hold(c.Host, c.Why, cause)
@@ -125,6 +137,12 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 		m.emit(step.Note{What: noteInherited, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageLearn, Hosts: n, Cause: cause,
 			Text: plural(n, "remembered host") + " taken on " + string(d.Port), Why: "their server has turned up here"})
 	}
+}
+
+// behindAnother reports whether another leaf claims a host behind another server port than the downlink's.
+func (m *Machine) behindAnother(d *downlink, a netip.Addr) bool {
+	r := m.heard.Rival(a)
+	return r.Stamp != 0 && r.Attachment != d.ID
 }
 
 // install makes the kernel hold the host before anybody is told of it: the route and the neighbour entry on one socket, in this order.
@@ -207,6 +225,9 @@ func (m *Machine) remove(d *downlink, h neighbor.Host, why string, cause step.Ca
 	}
 	m.want(step.Want{Object: m.routeOf(h), Absent: true, Why: why, Cause: cause})
 	m.want(step.Want{Object: neighborOf(h), Absent: true, Why: why, Cause: cause})
+	if d.shelf.open {
+		m.unshelve(d, h.Addr, why)
+	}
 	if d.serving {
 		m.listen(d)
 	}

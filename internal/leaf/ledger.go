@@ -133,6 +133,9 @@ func (m *Machine) onApplied(now model.Instant, w step.Want) {
 		if m.isExport(o.Table) {
 			m.onExported(o, w)
 		}
+		m.onShelfApplied(o, w.Absent)
+	case step.Rule:
+		m.onShelfOpen(w)
 	}
 	if n, ok := m.ledger.applied(w); ok {
 		m.emit(n)

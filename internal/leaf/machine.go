@@ -90,6 +90,7 @@ type downlink struct {
 
 	cleanup   cleanup
 	unclaimed unclaimed
+	shelf     shelf
 }
 
 // New makes a leaf that knows nothing of the kernel yet.
@@ -198,6 +199,7 @@ func (m *Machine) Step(now model.Instant, ev step.Event) []step.Effect {
 		m.onFailed(now, ev)
 	}
 	m.pace(now)
+	m.stock(now)
 	m.relax(now)
 	m.leave(now)
 	return m.out
@@ -227,6 +229,10 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 	case timerClaim:
 		if d := m.down(t.Port); d != nil {
 			m.onClaimTimer(now, d)
+		}
+	case timerShelf:
+		if d := m.down(t.Port); d != nil {
+			m.onShelfTimer(now, d)
 		}
 	case timerWatch:
 		if d := m.down(t.Port); d != nil {

@@ -206,6 +206,7 @@ func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause)
 			Text: "port " + string(d.Port) + " up", Why: why})
 	}
 	m.change(now, m.hosts.Start(now.Mono, d.Port), cause)
+	m.restock(now, d)
 	m.startWatch(now, d)
 }
 

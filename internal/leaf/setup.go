@@ -16,7 +16,7 @@ const mainTable = 254
 // the other leaf's hosts perhaps, must not send up again what came down.
 const HostTable = 20099
 
-// hostRule is the priority of the first rule that looks into it.
+// hostRule is the priority of the first rule that looks for hosts that are here.
 const hostRule = 900
 
 // firstRule is the priority of the first rule that keeps traffic from going up again.
@@ -51,8 +51,11 @@ func (m *Machine) setupGlobal() {
 	var before step.Key
 	for _, r := range m.wantedRules() {
 		why := "what came down never goes up again"
-		if r.Priority < firstRule {
-			why = "hosts are forwarded by a table of their own"
+		switch {
+		case r.Priority >= shelfRule && r.Priority < firstRule:
+			why = "a server that has turned up is being taken"
+		case r.Priority < firstRule:
+			why = "hosts that are here come first"
 		}
 		m.want(step.Want{Object: r, After: before, Why: why})
 		before = r.Key()
@@ -69,25 +72,27 @@ func (m *Machine) lastRule() step.Key {
 	return rules[len(rules)-1].Key()
 }
 
-// wantedRules: traffic that enters by an uplink for a served subnet finds a local host or is dropped without a word; an ICMP
-// error would abort connections that are about to be repaired.
+// wantedRules: traffic for a served subnet finds a local host, or one that is being taken; what enters by an uplink and finds none is dropped
+// without a word: an ICMP error would abort connections that are about to be repaired.
 func (m *Machine) wantedRules() []step.Rule {
 	var rules []step.Rule
 	for i, s := range m.cfg.Subnets {
-		if m.table != 0 {
-			rules = append(rules, step.Rule{Priority: hostRule + uint32(i), To: s.Prefix.Masked(), Table: m.table, SuppressPrefixLen: -1})
+		r := step.Rule{Priority: hostRule + uint32(i), To: s.Prefix.Masked(), Table: m.table, SuppressPrefixLen: -1}
+		if m.table == 0 {
+			r.Table, r.SuppressPrefixLen = mainTable, s.Prefix.Bits()
+		}
+		rules = append(rules, r)
+	}
+	for _, d := range m.downs {
+		if d.shelf.open {
+			rules = append(rules, m.shelfRule(d))
 		}
 	}
 	p := uint32(firstRule)
 	for _, u := range m.cfg.Uplinks {
 		for _, s := range m.cfg.Subnets {
-			to := s.Prefix.Masked()
-			if m.table == 0 {
-				rules = append(rules, step.Rule{Priority: p, IIF: u.Port, To: to, Table: mainTable, SuppressPrefixLen: to.Bits()})
-			}
-			rules = append(rules,
-				step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Blackhole: true})
-			p += 2
+			rules = append(rules, step.Rule{Priority: p, IIF: u.Port, To: s.Prefix.Masked(), SuppressPrefixLen: -1, Blackhole: true})
+			p++
 		}
 	}
 	return rules

@@ -68,7 +68,8 @@ const (
 	timerHush   = "hush"   // by port: a downlink that was closed for its silence gets another chance
 	timerDrain  = "drain"  // hosts have had their time to leave
 	timerClean  = "clean"  // by port: hosts of a port that stopped serving are taken off
-	timerClaim  = "claim"  // by port: hosts of a server that has turned up are claimed
+	timerClaim  = "claim"  // by port: hosts of a server that has turned up are taken and claimed
+	timerShelf  = "shelf"  // by port: who stands by is put on its shelf
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open
 )
 

@@ -60,6 +60,7 @@ func (m *Machine) onSnapshot(now model.Instant, s step.Snapshot) {
 		m.cleanNow(now, d)
 	}
 	m.setupAll(now, first)
+	m.readShelves(now, s, first)
 	m.readExports(s, first)
 	m.reconcileHosts(now, s, first)
 	m.reconcileExports(s, first)
@@ -197,6 +198,8 @@ func (m *Machine) onRoute(now model.Instant, r step.RouteState) {
 	case m.isExport(r.Table):
 		m.onExportRoute(r)
 	case !m.seen || !r.Ours:
+	case m.shelved(r.Table) != nil:
+		m.onShelfRoute(m.shelved(r.Table), r)
 	case r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric:
 		if !r.Present && len(m.defaultHops) > 0 {
 			m.defaultSet = false
@@ -302,7 +305,7 @@ func (m *Machine) removeStrays(s step.Snapshot) {
 		}
 	}
 	for _, r := range s.Routes {
-		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && m.isHosts(r.Table) || m.isExport(r.Table) {
+		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && m.isHosts(r.Table) || m.isExport(r.Table) || m.shelved(r.Table) != nil {
 			continue
 		}
 		if m.cfg.DefaultFromBGP && r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric {

@@ -143,7 +143,7 @@ func (w *world) one(ev step.Event) []step.Effect {
 			case step.Gate:
 				w.queue = append(w.queue, step.Applied{Want: e})
 				w.gateKernel(o, e.Absent)
-			case step.Route, step.Advertisement:
+			case step.Route, step.Rule, step.Advertisement:
 				w.queue = append(w.queue, step.Applied{Want: e})
 			}
 		}

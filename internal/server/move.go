@@ -35,8 +35,13 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		return false
 	case linkpair.Take, linkpair.Resume:
 		m.begin(now, "moved", cause)
-		m.announceMoved(d) // its first announcement goes before the rest
-		m.selectPort(d.To)
+		if len(m.guests) < urgentMax {
+			m.announceMoved(d) // what the leaf has to do takes longer than the switch
+			m.selectPort(d.To)
+		} else {
+			m.selectPort(d.To) // the leaf asks for those whom nobody has announced yet, and their answers go the way of all traffic
+			m.announceMoved(d)
+		}
 		m.retire(linkpair.Other(d.To))
 	case linkpair.Prepare:
 		m.prepare(now, d, cause)

@@ -4,6 +4,8 @@ import (
 	"math/rand/v2"
 	"slices"
 	"time"
+
+	"peerless/internal/leaf"
 )
 
 // calm watches hosts while one single thing goes wrong in a world that is otherwise well: what may move, and what may be lost.
@@ -269,7 +271,7 @@ func (w *World) hostDies(r *rand.Rand) {
 	w.runUntil(w.now + time.Duration(lf.HostProbe.Multiplier+3)*lf.HostProbe.Interval*2 + 4*time.Second)
 	for _, n := range w.nodes {
 		for t, tab := range n.kernel.tables {
-			if len(tab.hosts[h.addr]) > 0 {
+			if len(tab.hosts[h.addr]) > 0 && (t < leaf.ShelfTable || n.kernel.looked(t)) {
 				w.fail("no-stale-route", "%s has a route to %s in table %d, long after it died", n.name, h.addr, t)
 			}
 		}

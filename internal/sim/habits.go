@@ -21,12 +21,13 @@ type habits struct {
 	hush      bool          // a downlink that passes nothing is closed
 	through   time.Duration // between two questions of servers to what is beyond their leaf; zero: none
 	guard     bool          // each leaf has one
+	shelf     int           // from how many hosts on a leaf takes a server's with one rule
 	mgmt      bool          // leaves and gateways have a default route of the operator's
 }
 
 // usualHabits are the defaults of a config file.
 func usualHabits() habits {
-	return habits{links: 100 * time.Millisecond, through: 100 * time.Millisecond, drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
+	return habits{shelf: leaf.ShelfFrom, links: 100 * time.Millisecond, through: 100 * time.Millisecond, drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
 }
 
 // drawHabits gives a world's. All that takes minutes by default is quick, so that its end is seen.
@@ -45,6 +46,7 @@ func drawHabits(r *rand.Rand) habits {
 		h.through = 100 * time.Millisecond
 	}
 	h.guard, h.mgmt = chance(r, 50), chance(r, 40)
+	h.shelf = pick(r, 1, 2, leaf.ShelfFrom)
 	return h
 }
 
@@ -59,6 +61,7 @@ func (h habits) hushed() time.Duration {
 // adopt gives a leaf its world's habits.
 func (n *node) adopt(h habits) {
 	n.leaf.Damping, n.leaf.LocalOnly, n.leaf.DrainMax = h.damping, h.localOnly, h.drainMax
+	n.leaf.ShelfFrom = h.shelf
 	n.leaf.LinkProbe, n.leaf.CloseSilent = leaf.Probe{Interval: h.links, Multiplier: 3}, h.hush
 	if h.guard {
 		n.warden = n.newWarden()

@@ -2,6 +2,7 @@ package sim
 
 import (
 	"peerless/internal/engine"
+	"peerless/internal/leaf"
 	"peerless/internal/step"
 )
 
@@ -33,6 +34,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			}
 			if a.Emit == nil {
 				j.withdrawals(d, a.Want)
+				j.shelf(d, a.Want)
 			}
 			j.arrivals(d, a.Want)
 			switch {
@@ -134,6 +136,8 @@ func (j *judge) after(n *node, w step.Want, err error) {
 	case leafRole:
 		if r.Prefix.Bits() == 0 {
 			n.daemon.memory.applied[step.Key{Kind: step.KindRoute}] = !w.Absent
+		} else if r.Table >= leaf.ShelfTable {
+			return // told of to nobody
 		} else if w.Absent {
 			delete(n.daemon.memory.routed, r.Prefix.Addr())
 		} else {

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf"
 	"peerless/internal/step"
 )
 
@@ -16,6 +17,9 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		announced := ev.SenderIP == ev.TargetIP
 		if ev.Op == step.ARPReply || announced {
 			m.heardOn[neighKey{ev.Port, ev.SenderIP}] = now
+			if dl, ok := d.node.downlink(ev.Port); ok && d.node.kernel.looked(leaf.ShelfTable+dl.PortIndex) && m.stands[ev.SenderIP] != ev.Port {
+				m.stands[ev.SenderIP], m.arrived[ev.SenderIP] = ev.Port, now // its neighbour entry is asked for only when its turn comes
+			}
 		}
 		if announced {
 			m.announced[neighKey{ev.Port, ev.SenderIP}]++
@@ -48,7 +52,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 			m.resolved[u.Port] = false
 		}
 		for _, r := range ev.Routes {
-			if r.Ours && r.Prefix.IsSingleIP() {
+			if r.Ours && r.Prefix.IsSingleIP() && tableOf(r.Table) == mainTable {
 				m.routed[r.Prefix.Addr()] = r.NextHop.Dev
 				m.found[r.Prefix.Addr()] = m.found[r.Prefix.Addr()] || ev.Reason == reasonStart
 			}

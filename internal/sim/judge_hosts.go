@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"peerless/internal/leaf"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -23,8 +24,14 @@ func (j *judge) leafRoute(n *node, r step.Route) {
 	switch {
 	case !r.Prefix.IsSingleIP() || !down || r.NextHop.Via.IsValid() || len(r.More) > 0:
 		j.w.fail("own-hosts-only", "%s installs %s, which is no host of its own", n.name, r)
+	case r.Table >= leaf.ShelfTable && r.Table-leaf.ShelfTable != d.PortIndex:
+		j.w.fail("own-hosts-only", "%s puts %s, which is by %s, on another port's shelf", n.name, r, d.Port)
 	case !j.w.cfg.subnet.Contains(a) || a == j.w.cfg.gatewayIP:
 		j.w.fail("admit-narrowly", "%s installs %s", n.name, r)
+	case r.Table >= leaf.ShelfTable:
+		if len(n.kernel.table(r.Table).hosts) > d.MaxHosts {
+			j.w.fail("admit-narrowly", "%s has more than %d hosts on the shelf of %s", n.name, d.MaxHosts, d.Port)
+		}
 	case j.count(n, d.Port, a) >= d.MaxHosts && j.count(n, d.Port, a)-going(n, d.Port) >= d.MaxHosts:
 		j.w.fail("admit-narrowly", "%s holds more than %d hosts on %s", n.name, d.MaxHosts, d.Port)
 	}

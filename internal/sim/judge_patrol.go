@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -33,6 +34,7 @@ func (j *judge) patrol() {
 	for _, l := range w.leaves {
 		if l.steady() {
 			j.patrolDamped(l, now)
+			j.patrolShelves(l, now)
 		}
 	}
 	for _, s := range w.servers {
@@ -101,6 +103,30 @@ func (j *judge) patrolClaims(g *node, odd map[string]oddity) {
 			}
 		}
 	}
+}
+
+// patrolShelves: nobody looks into a shelf for longer than it takes to give its hosts their routes.
+func (j *judge) patrolShelves(l *node, odd map[string]oddity) {
+	for _, r := range l.kernel.rules {
+		if r.Table >= leaf.ShelfTable {
+			odd[fmt.Sprintf("%s table %d", l.name, r.Table)] = oddity{law: "shelf-is-shut", text: "a rule looks into it still"}
+		}
+	}
+}
+
+// shelf: one is opened only for a server that has just been heard on its port.
+func (j *judge) shelf(d *daemon, w step.Want) {
+	r, ok := w.Object.(step.Rule)
+	if !ok || w.Absent || r.Table < leaf.ShelfTable || d.node.kernel.looked(r.Table) {
+		return
+	}
+	port, _ := d.node.byIndex(r.Table - leaf.ShelfTable)
+	for at, when := range d.memory.heardOn {
+		if at.port == port && j.w.now-when <= oddFor {
+			return
+		}
+	}
+	j.w.fail("shelf-is-shut", "%s looks into the shelf of %s, where nobody was heard", d.node.name, port)
 }
 
 // usable is a leaf's claim that a gateway was told and may act upon: the session lives, the leaf is let in, its port is up.

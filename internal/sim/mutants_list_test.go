@@ -20,7 +20,7 @@ var firstSeed = map[string]uint64{
 var mutants = []mutant{
 	// What came down never goes up; no loops; a leaf's tables hold its own hosts.
 	{"no blackhole behind the leaf's suppressing rule", "leaf/setup.go",
-		"step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Blackhole: true})", "step.Rule{Priority: p + 1, IIF: u.Port, To: to, SuppressPrefixLen: -1, Table: mainTable})",
+		"IIF: u.Port, To: s.Prefix.Masked(), SuppressPrefixLen: -1, Blackhole: true})", "IIF: u.Port, To: s.Prefix.Masked(), SuppressPrefixLen: -1, Table: mainTable})",
 		"no-return-up no-forwarding-loop", 60},
 	{"the default route does not wait for the rules", "leaf/linkage.go",
 		"After: m.lastRule(), ", "", "no-return-up no-forwarding-loop", 2000},
@@ -45,6 +45,12 @@ var mutants = []mutant{
 		"Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true,", "Object: step.Gate{Port: d.Port, Closed: closed},", "close-first", 30},
 	{"withdrawn before it is told what failed", "leaf/ports.go",
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
+
+	// Shelves.
+	{"a shelf is open before its server turns up", "leaf/shelf.go",
+		"		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "		m.serveShelf(d, 0)\n		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "shelf-is-shut", 60},
+	{"a shelf stays open", "leaf/shelf.go", "	if s.open && len(s.hosts) == 0 {", "	if s.open && len(s.hosts) < 0 {", "shelf-is-shut", 60},
+	{"a shelf stays open when its port stops serving", "leaf/afterwards.go", "	m.shut(d, why)\n", "", "shelf-is-shut", 200},
 
 	// Evidence and linkage.
 	{"soft evidence counts as hard (leaf)", "leaf/linkage/uplink.go",

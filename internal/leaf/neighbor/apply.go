@@ -49,6 +49,7 @@ func (t *Table) enter(now time.Duration, e *entry, to State) {
 		return
 	}
 	e.State, e.Since = to, now
+	t.review(e)
 	t.sched.drop(e)
 	e.det = liveness.Detector{Interval: t.cfg.Interval, Multiplier: t.cfg.Multiplier}
 	if to == Suspect {

@@ -192,7 +192,8 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 		t.soon(e, from)
 		return // asked just now
 	}
-	e.kin = e.kin || from == FromFeed
+	e.kin = e.kin || from == FromFeed || from == FromRestart
+	t.review(e)
 	if !mac.IsZero() && !e.bound {
 		t.setMAC(e, mac)
 	}
@@ -292,16 +293,16 @@ func (t *Table) Adopt(now time.Duration, port model.Port, addr netip.Addr, mac m
 	return t.out
 }
 
-// Inherit tells that the server behind a port has turned up there: what is known to be of that server is installed at once and then
-// probed, unless it is known to be elsewhere now. A quarter of the port's room is left for hosts that are really heard.
-func (t *Table) Inherit(now time.Duration, port model.Port, elsewhere func(netip.Addr) bool) []Change {
+// Inherit tells that the server behind a port has turned up there: those of the addresses that stand by on it are installed at once and
+// then probed, unless they are known to be elsewhere now. A quarter of the port's room is left for hosts that are really heard.
+func (t *Table) Inherit(now time.Duration, port model.Port, addrs []netip.Addr, elsewhere func(netip.Addr) bool) []Change {
 	t.out = t.out[:0]
 	p := t.ports[port]
-	for _, e := range t.sorted(p) {
-		if p.held >= p.max-(p.max+3)/4 {
+	for _, a := range addrs {
+		if p.held >= p.room() {
 			break
 		}
-		if e.State == Target && e.kin && !e.Static && t.holder[e.Addr] == nil && !elsewhere(e.Addr) {
+		if e := t.entries[place{port, a}]; e != nil && e.standby && t.holder[a] == nil && !elsewhere(a) {
 			t.apply(now, e, Adopted, "its server has turned up here")
 		}
 	}

@@ -16,10 +16,15 @@ func (t *Table) Stop(now time.Duration, port model.Port) []Change {
 }
 
 // Halt tells that a port no longer serves, and leaves its hosts as they are until Leave takes them off, some at a time. Nobody asks
-// for them meanwhile.
-func (t *Table) Halt(now time.Duration, port model.Port) {
+// for them meanwhile. It costs the same whatever their number: what repairs their traffic waits for it.
+func (t *Table) Halt(_ time.Duration, port model.Port) {
 	p := t.ports[port]
-	p.serving, p.leaving = false, p.leaving[:0]
+	p.serving, p.halted = false, true
+}
+
+// begin finds out whom Leave is to take off.
+func (t *Table) begin(now time.Duration, p *portTable) {
+	p.halted, p.leaving = false, p.leaving[:0]
 	for _, e := range t.sorted(p) {
 		if e.State == Target {
 			t.rest(now, e)
@@ -34,6 +39,9 @@ func (t *Table) Halt(now time.Duration, port model.Port) {
 func (t *Table) Leave(now time.Duration, port model.Port, most int) ([]Change, int) {
 	t.out = t.out[:0]
 	p := t.ports[port]
+	if p.halted {
+		t.begin(now, p)
+	}
 	n := min(most, len(p.leaving))
 	for i, e := range p.leaving[:n] {
 		p.leaving[i] = nil

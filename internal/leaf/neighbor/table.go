@@ -109,6 +109,7 @@ type entry struct {
 	Host
 	bound   bool          // static with a MAC: silence does not remove it
 	kin     bool          // known to be of the port's server: it was here, or the feed names it under the same server port
+	standby bool          // as StandsBy would say; kept so that a change is seen
 	told    bool          // a conflict or a duplicate was reported
 	doubt   string        // why it is, or was last, doubted
 	moved   bool          // Suspect, Draining: claimed behind another server port
@@ -134,7 +135,11 @@ type portTable struct {
 	held    int // installed entries
 	full    bool
 	list    []*entry
-	leaving []*entry // halted, and not taken off yet
+	halted  bool     // it stopped serving, and its hosts are not taken off yet
+	leaving []*entry // those of them that are left, once Leave has begun
+
+	standby int          // entries that stand by
+	turned  []netip.Addr // that began or ceased to stand by since Turned was asked
 
 	scouts      int // until then
 	scoutsUntil time.Duration
@@ -159,6 +164,7 @@ type Table struct {
 	holder  map[netip.Addr]*entry // the installed one
 	byMAC   map[model.MAC][]*entry
 	moved   map[netip.Addr]*moves
+	turned  bool // some port has turned
 	sched   schedule
 	pause   liveness.Pause
 	out     []Change

@@ -19,8 +19,14 @@ func (t *Table) Tick(now time.Duration) []Change {
 	return t.out
 }
 
+// halted reports whether an entry waits for nothing but to be taken off its port.
+func (t *Table) halted(e *entry) bool { return e.State.Installed() && !t.ports[e.Port].serving }
+
 // ripen decides what an entry whose time has come needs.
 func (t *Table) ripen(now time.Duration, e *entry) {
+	if t.halted(e) {
+		return
+	}
 	switch e.State {
 	case Draining:
 		t.apply(now, e, Expired, "drained")
@@ -47,6 +53,9 @@ func (t *Table) ripen(now time.Duration, e *entry) {
 
 // probe draws the verdict on the probe before and sends the next one.
 func (t *Table) probe(now time.Duration, e *entry) {
+	if t.halted(e) {
+		return
+	}
 	e.det.Excuse(t.pause.Until())
 	silent := e.det.Probe(now)
 	switch e.State {

@@ -1,0 +1,342 @@
+package leaf
+
+import (
+	"maps"
+	"net/netip"
+	"slices"
+	"time"
+
+	"peerless/internal/leaf/neighbor"
+	"peerless/internal/liveness"
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// This file keeps the routes to whoever stands by on a port in a kernel table of their own, the port's shelf, which nobody looks into. When
+// their server turns up one rule does, and serves all of them, however many there are. What follows host by host (the route in the table
+// that hosts are forwarded by, the probe, the claim) waits until the repair is over; when the last of them has its route the rule goes
+// (invariant shelf-is-shut). Where the words on attachments do not move traffic, claims must come at once, and the shelf is not used.
+
+// ShelfTable is the number of the first port's shelf; the others follow by the number of their port.
+const ShelfTable = 20300
+
+// shelfRule is the priority of the rules that look into shelves: behind the one that looks for hosts that are here.
+const shelfRule = 990
+
+// ShelfFrom is from how many hosts on one rule is worth more than their routes.
+const ShelfFrom = 16
+
+// What is put on shelves waits for a quiet moment, and goes by portions.
+const (
+	shelfRest  = 50 * time.Millisecond
+	shelfPause = 4 * time.Millisecond
+)
+
+// shelf is a port's.
+type shelf struct {
+	hosts  map[netip.Addr]struct{} // what is on it
+	absent map[netip.Addr]struct{} // those of them that the kernel is not known to have
+	todo   []netip.Addr            // to be looked at: on or off it
+	waits  bool                    // its timer is set
+
+	open  bool         // a rule looks into it
+	begun bool         // those who are served have begun to be taken
+	left  []netip.Addr // begun: not taken yet
+}
+
+func (s *shelf) has(a netip.Addr) bool {
+	_, on := s.hosts[a]
+	return on
+}
+
+// missing lists whom the rule does not serve though they stand by, by address.
+func (s *shelf) missing() []netip.Addr {
+	return append(slices.SortedFunc(maps.Keys(s.absent), netip.Addr.Compare), s.todo...)
+}
+
+func (m *Machine) shelfTable(d *downlink) uint32 { return ShelfTable + d.PortIndex }
+
+// shelved is the port whose shelf a table is; nil if it is none's.
+func (m *Machine) shelved(table uint32) *downlink {
+	for _, d := range m.downs {
+		if m.shelfTable(d) == table && m.shelves() {
+			return d
+		}
+	}
+	return nil
+}
+
+// shelves reports whether shelves are used at all.
+func (m *Machine) shelves() bool { return m.cfg.ShelfFrom > 0 && m.cfg.Export.Mode == ByBGP }
+
+func (m *Machine) shelfRoute(d *downlink, a netip.Addr) step.Route {
+	return step.Route{Table: m.shelfTable(d), Prefix: step.HostPrefix(a), NextHop: step.NextHop{Dev: d.Port}}
+}
+
+func (m *Machine) shelfRule(d *downlink) step.Rule {
+	return step.Rule{Priority: shelfRule, Table: m.shelfTable(d), SuppressPrefixLen: -1}
+}
+
+func shelfTimer(d *downlink) step.Timer { return step.Timer{Kind: timerShelf, Port: d.Port} }
+
+// stock has the shelves looked at on which somebody has turned.
+func (m *Machine) stock(now model.Instant) {
+	if !m.shelves() || !m.hosts.HaveTurned() {
+		return
+	}
+	for _, d := range m.downs {
+		turned := m.hosts.Turned(d.Port)
+		switch {
+		case len(turned) == 0 || !d.serving: // a port that begins to serve looks at all
+		case len(d.shelf.hosts)+len(d.shelf.todo) > 0:
+			d.shelf.todo = append(d.shelf.todo, turned...)
+			m.stockLater(now, d)
+		case m.hosts.StandbyCount(d.Port) >= m.cfg.ShelfFrom:
+			d.shelf.todo = m.hosts.Standby(d.Port)
+			m.stockLater(now, d)
+		}
+	}
+}
+
+func (m *Machine) stockLater(now model.Instant, d *downlink) {
+	if !d.shelf.waits {
+		d.shelf.waits = true
+		m.emit(step.Arm{Timer: shelfTimer(d), At: now.Mono + shelfRest})
+	}
+}
+
+// restock looks at all of a port that begins to serve: what was on its shelf went without a word if the port was set down.
+func (m *Machine) restock(now model.Instant, d *downlink) {
+	if !m.shelves() {
+		return
+	}
+	s := &d.shelf
+	s.todo = slices.SortedFunc(maps.Keys(s.hosts), netip.Addr.Compare)
+	for _, a := range s.todo {
+		s.set(a, false)
+	}
+	if n := m.hosts.StandbyCount(d.Port); len(s.todo) > 0 || n >= m.cfg.ShelfFrom {
+		s.todo = append(s.todo, m.hosts.Standby(d.Port)...)
+		m.stockLater(now, d)
+	}
+}
+
+// onShelfTimer puts the next portion on a shelf or takes it off.
+func (m *Machine) onShelfTimer(now model.Instant, d *downlink) {
+	s := &d.shelf
+	s.waits = false
+	if !d.serving {
+		return
+	}
+	pause := shelfPause
+	if s.open || d.unclaimed.waits || d.cleanup.due {
+		pause = shelfRest
+	} else {
+		n := min(liveness.Portion, len(s.todo))
+		for _, a := range s.todo[:n] {
+			m.sort(d, a)
+		}
+		s.todo = s.todo[n:]
+	}
+	if len(s.todo) == 0 {
+		s.todo = nil
+		return
+	}
+	s.waits = true
+	m.emit(step.Arm{Timer: shelfTimer(d), At: now.Mono + pause})
+}
+
+// sort puts one host on the shelf or takes it off.
+func (m *Machine) sort(d *downlink, a netip.Addr) {
+	s := &d.shelf
+	on := s.has(a)
+	_, gone := s.absent[a]
+	switch fit := m.hosts.StandsBy(d.Port, a) && !m.behindAnother(d, a); {
+	case fit && (on && gone || !on && len(s.hosts) < m.hosts.Room(d.Port)):
+		s.set(a, false)
+		m.want(step.Want{Object: m.shelfRoute(d, a), Why: "stands by for the server of " + string(d.Port)})
+	case !fit && on:
+		m.unshelve(d, a, "does not stand by any more")
+	}
+}
+
+// set notes a host that is on the shelf, and whether the kernel has it.
+func (s *shelf) set(a netip.Addr, there bool) {
+	if s.hosts == nil {
+		s.hosts, s.absent = map[netip.Addr]struct{}{}, map[netip.Addr]struct{}{}
+	}
+	s.hosts[a] = struct{}{}
+	if there {
+		delete(s.absent, a)
+	} else {
+		s.absent[a] = struct{}{}
+	}
+}
+
+// unshelve takes a host off the shelf. The last one shuts it.
+func (m *Machine) unshelve(d *downlink, a netip.Addr, why string) {
+	s := &d.shelf
+	if !s.has(a) {
+		return
+	}
+	delete(s.hosts, a)
+	delete(s.absent, a)
+	m.want(step.Want{Object: m.shelfRoute(d, a), Absent: true, Why: why})
+	if s.open && len(s.hosts) == 0 {
+		m.shut(d, "all that it served have their routes")
+	}
+}
+
+// shut lets nobody look into the shelf any more.
+func (m *Machine) shut(d *downlink, why string) {
+	if !d.shelf.open {
+		return
+	}
+	d.shelf.open, d.shelf.begun, d.shelf.left = false, false, nil
+	m.want(step.Want{Object: m.shelfRule(d), Absent: true, Why: why})
+}
+
+// serveShelf has the kernel serve a server that has turned up from its shelf, and tells how many hosts that is. Zero: there is nothing, or so
+// little on it that it is as well to install it.
+func (m *Machine) serveShelf(d *downlink, cause step.Cause) int {
+	s := &d.shelf
+	n := len(s.hosts) - len(s.absent)
+	if !m.shelves() || s.open || n < m.cfg.ShelfFrom || !m.heeded(d) {
+		return 0
+	}
+	s.open = true
+	m.want(step.Want{Object: m.shelfRule(d), Urgent: true, Cause: cause, Why: "the server of " + string(d.Port) + " has turned up"})
+	return n
+}
+
+// serves reports whether a host is forwarded to by the port's shelf until its turn comes.
+func (s *shelf) serves(a netip.Addr) bool {
+	_, absent := s.absent[a]
+	return s.open && !s.begun && s.has(a) && !absent
+}
+
+// takeShelf takes the next portion of those that the shelf serves: each gets what every host has. It tells whether any are left.
+func (m *Machine) takeShelf(now model.Instant, d *downlink) bool {
+	s := &d.shelf
+	if !s.begun {
+		s.begun, s.left = true, slices.SortedFunc(maps.Keys(s.hosts), netip.Addr.Compare)
+	}
+	n := min(liveness.Portion, len(s.left))
+	m.hosts.Inherit(now.Mono, d.Port, s.left[:n], func(a netip.Addr) bool { return m.behindAnother(d, a) })
+	for _, a := range s.left[:n] {
+		if h, held := m.hosts.Holder(a); held && h.Port == d.Port {
+			m.hold(h, "its server has turned up here", d.unclaimed.cause)
+		} else {
+			m.unshelve(d, a, "is not here")
+		}
+	}
+	if !s.open {
+		return false
+	}
+	s.left = s.left[n:]
+	return len(s.left) > 0
+}
+
+// onShelfOpen tells that all who are on the shelf are forwarded to.
+func (m *Machine) onShelfOpen(w step.Want) {
+	r, ok := w.Object.(step.Rule)
+	if !ok || w.Absent || w.Cause == 0 {
+		return
+	}
+	if d := m.shelved(r.Table); d != nil {
+		n := len(d.shelf.hosts) - len(d.shelf.absent)
+		m.emit(step.Note{What: noteInstalled, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort, Stage: step.StageInstall, Hosts: n, Cause: w.Cause,
+			Text: "one rule forwards to " + plural(n, "host"), Why: w.Why})
+	}
+}
+
+// onShelfApplied books what the kernel has: a host that has its route needs no place on a shelf.
+func (m *Machine) onShelfApplied(r step.Route, absent bool) {
+	if !m.shelves() || absent || !isHostPrefix(r.Prefix) {
+		return
+	}
+	a := r.Prefix.Addr()
+	if d := m.shelved(r.Table); d != nil {
+		if d.shelf.has(a) {
+			d.shelf.set(a, true)
+		}
+		return
+	}
+	if h, held := m.hosts.Holder(a); held && m.isHosts(r.Table) && h.Port == r.NextHop.Dev {
+		m.unshelve(m.down(h.Port), a, "has its route")
+	}
+}
+
+// onShelfRoute takes a change to a shelf that we did not make.
+func (m *Machine) onShelfRoute(d *downlink, r step.RouteState) {
+	a := r.Prefix.Addr()
+	switch on := d.shelf.has(a); {
+	case on && (!r.Present || r.NextHop.Dev != d.Port):
+		d.shelf.set(a, false)
+		if d.serving {
+			m.want(step.Want{Object: m.shelfRoute(d, a), Why: "somebody changed it"})
+		}
+	case !on && r.Present:
+		m.dropRoute(r.Route, "nobody who stands by")
+	}
+}
+
+// readShelves compares the shelves with the kernel. Those of an earlier life are taken as they are: who was on them is remembered, and served
+// on if a rule looks there.
+func (m *Machine) readShelves(now model.Instant, s step.Snapshot, first bool) {
+	if !m.shelves() {
+		return
+	}
+	there := map[*downlink]map[netip.Addr]bool{}
+	for _, r := range s.Routes {
+		d := m.shelved(r.Table)
+		if d == nil || !r.Ours || !r.Present {
+			continue
+		}
+		a := r.Prefix.Addr()
+		if first && d.serving && isHostPrefix(r.Prefix) && m.admit.Address(a) == neighbor.Admitted && r.NextHop.Dev == d.Port {
+			d.shelf.set(a, true)
+			m.change(now, m.hosts.Hint(now.Mono, d.Port, a, model.MAC{}, neighbor.FromRestart), 0)
+		}
+		if !d.shelf.has(a) {
+			m.dropRoute(r.Route, "nobody who stands by")
+			continue
+		}
+		if there[d] == nil {
+			there[d] = map[netip.Addr]bool{}
+		}
+		there[d][a] = true
+	}
+	for _, d := range m.downs {
+		for _, a := range slices.SortedFunc(maps.Keys(d.shelf.hosts), netip.Addr.Compare) {
+			if _, absent := d.shelf.absent[a]; !absent && !there[d][a] {
+				d.shelf.set(a, false)
+				d.shelf.todo = append(d.shelf.todo, a)
+				m.stockLater(now, d)
+			}
+		}
+		open := slices.ContainsFunc(s.Rules, func(r step.Rule) bool { return r.Key() == m.shelfRule(d).Key() })
+		if first && open && len(d.shelf.hosts) > 0 {
+			d.shelf.open = true
+			d.unclaimed = unclaimed{waits: true, cause: m.newCause()}
+			m.emit(step.Arm{Timer: claimTimer(d), At: now.Mono})
+		}
+	}
+}
+
+// offShelf heeds what another leaf claims: a host that is now behind another server port, or was claimed anew while its shelf is open, is not
+// served from there.
+func (m *Machine) offShelf(now model.Instant, a netip.Addr, at model.AttachmentID, news bool) {
+	for _, d := range m.downs {
+		h, held := m.hosts.Holder(a)
+		switch s := &d.shelf; {
+		case !s.has(a) || d.ID == at && !(s.open && news):
+		case held && h.Port == d.Port: // it was heard here: it is doubted, like any other
+		case s.open:
+			m.unshelve(d, a, "another leaf has a newer claim")
+		default:
+			s.todo = append(s.todo, a)
+			m.stockLater(now, d)
+		}
+	}
+}
