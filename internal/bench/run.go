@@ -28,6 +28,9 @@ const (
 	lookSample = 64                     // hosts that are looked at first
 	faultMax   = 8 * time.Second        // an engine that has not repaired by then has failed this run
 	steadyMax  = 40 * time.Second
+	// What an engine lays in wait for the next fault it lays when nothing else is to be done.
+	restMin  = 200 * time.Millisecond
+	restHost = 30 * time.Microsecond
 )
 
 // momentsMax bounds what is kept of one daemon's journal.
@@ -76,6 +79,7 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 		out.Invalid = err.Error()
 		return out, nil
 	}
+	time.Sleep(restMin + time.Duration(s.hosts)*restHost)
 	if err := s.each(hand.Arm); err != nil {
 		return out, err
 	}

@@ -276,8 +276,8 @@ func (s *stage) end() error {
 	return s.stand.End()
 }
 
-// greet has every host announce itself by ARP (RFC 5227 section 2.3), in bursts that a switch's port would pass too.
-func (s *stage) greet(ctx context.Context) error {
+// greet has hosts announce themselves by ARP (RFC 5227 section 2.3), in bursts that a switch's port would pass too.
+func (s *stage) greet(ctx context.Context, hosts []netip.Addr) error {
 	const burst, pause = 256, 2 * time.Millisecond
 	return netns.Do(s.stand.Space(nodeV), func() error {
 		port, err := net.InterfaceByName("eth0")
@@ -290,9 +290,9 @@ func (s *stage) greet(ctx context.Context) error {
 		}
 		defer unix.Close(fd)
 		to := &unix.SockaddrLinklayer{Ifindex: port.Index}
-		for i := range s.hosts {
-			if err := unix.Sendto(fd, announcement(port.HardwareAddr, host(i)), 0, to); err != nil {
-				return fmt.Errorf("announce %s: %w", host(i), err)
+		for i, h := range hosts {
+			if err := unix.Sendto(fd, announcement(port.HardwareAddr, h), 0, to); err != nil {
+				return fmt.Errorf("announce %s: %w", h, err)
 			}
 			if i%burst == burst-1 {
 				if err := ctx.Err(); err != nil {
@@ -332,13 +332,11 @@ func (s *stage) steady(ctx context.Context, bound time.Duration) error {
 			}
 			healed = time.Now()
 		}
-		if s.engine.act == "" && time.Since(greeted) > 3*time.Second {
-			if err := s.greet(ctx); err != nil {
-				return err
-			}
-			greeted = time.Now()
+		astray, err := s.wrong(s.toOld)
+		if err == nil && s.engine.act == "" && len(astray) > 0 && time.Since(greeted) > 3*time.Second {
+			err, greeted = s.greet(ctx, astray), time.Now()
 		}
-		left, err := s.wrong(s.toOld)
+		left := len(astray)
 		if err == nil && left == 0 {
 			left, err = s.lingering()
 		}
@@ -376,16 +374,16 @@ func (s *stage) lingering() (n int, err error) {
 	return n, nil
 }
 
-// wrong counts the hosts that the gateway's kernel would not send by the port.
-func (s *stage) wrong(port int) (n int, err error) {
+// wrong lists the hosts that the gateway's kernel would not send by the port.
+func (s *stage) wrong(port int) (list []netip.Addr, err error) {
 	for i := range s.hosts {
 		got, err := s.eyes.Port(host(i))
 		if err != nil {
-			return n, err
+			return nil, err
 		}
 		if got != port {
-			n++
+			list = append(list, host(i))
 		}
 	}
-	return n, nil
+	return list, nil
 }

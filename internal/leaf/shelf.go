@@ -49,9 +49,15 @@ func (s *shelf) has(a netip.Addr) bool {
 	return on
 }
 
-// missing lists whom the rule does not serve though they stand by, by address.
+// missing lists whom the rule would not serve though they may stand by.
 func (s *shelf) missing() []netip.Addr {
-	return append(slices.SortedFunc(maps.Keys(s.absent), netip.Addr.Compare), s.todo...)
+	list := slices.SortedFunc(maps.Keys(s.absent), netip.Addr.Compare)
+	for _, a := range s.todo {
+		if !s.has(a) {
+			list = append(list, a)
+		}
+	}
+	return list
 }
 
 func (m *Machine) shelfTable(d *downlink) uint32 { return ShelfTable + d.PortIndex }

@@ -67,13 +67,13 @@ func (m *Machine) syncListening() {
 	for _, p := range m.ports {
 		switch {
 		case m.sideOf(p.Port) != nil && p.Present:
-			l := step.Listen{Port: p.Port, Sampling: step.SampleNone}
+			l := step.Listen{Port: p.Port, Sampling: step.SampleNone, Hosts: m.cfg.MaxGuests}
 			if m.asksThrough() {
 				l.Echo = echoIdent
 			}
 			wanted = append(wanted, listening{l, p.Index})
 		case m.isMember(p):
-			l := step.Listen{Port: p.Port, Sampling: step.SampleAll}
+			l := step.Listen{Port: p.Port, Sampling: step.SampleAll, Hosts: m.cfg.MaxGuests}
 			if m.guestsOn(p.Port) > 0 {
 				l.Sampling = step.SampleFew
 			}

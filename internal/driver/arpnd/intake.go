@@ -123,6 +123,12 @@ type bucket struct {
 	at                       time.Duration
 }
 
+// grow makes room for more, or less, and what room is new is full.
+func (b *bucket) grow(burst float64) {
+	b.tokens += max(0, burst-b.burst)
+	b.burst = burst
+}
+
 func (b *bucket) take(now time.Duration) bool {
 	b.tokens = min(b.burst, b.tokens+(now-b.at).Seconds()*b.perSecond)
 	b.at = now

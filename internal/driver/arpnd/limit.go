@@ -18,7 +18,7 @@ const (
 	floodNotice  = time.Second // between two words on a flood
 
 	askedFor = 2 * time.Second // an answer within that time is one to our question
-	askedMax = 8192            // questions that are remembered on a port
+	askedMax = 8192            // questions that are remembered on a port; and twice as many as hosts may be there
 )
 
 // asked remembers what was asked on a port: the answers pass whatever else comes in, so that a flood cannot silence the hosts beside it.
@@ -42,7 +42,7 @@ func (a *asked) ask(now time.Time, e *step.SendARP) {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.open == nil || len(a.open) >= askedMax {
+	if a.open == nil || len(a.open) >= max(askedMax, 2*int(a.hosts.Load())) {
 		a.open = map[netip.Addr]question{} // to forget costs only the privilege of answers under way
 	}
 	a.open[e.TargetIP] = question{e.TargetMAC, now}
@@ -77,7 +77,7 @@ func (t *throttle) admit(now time.Duration, wall time.Time, port model.Port, ev 
 	if arp, ok := ev.(step.ARPSeen); ok && t.asked.answered(wall, arp) {
 		return ev
 	}
-	t.budget.burst = max(arpBurst, 2*float64(t.asked.hosts.Load()))
+	t.budget.grow(max(arpBurst, 2*float64(t.asked.hosts.Load())))
 	if t.budget.take(now) {
 		return ev
 	}
