@@ -64,7 +64,7 @@ func (l Downlink) machine() leaf.Downlink {
 func (c *Gateway) Machine() gateway.Config {
 	out := gateway.Config{
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
-		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase,
+		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase, BypassFrom: gateway.BypassFrom,
 		Default: c.DefaultRoute && c.Routes.Mode == RoutesBGP, NoBGP: c.Routes.Mode != RoutesBGP,
 		LeafProbe: gateway.Probe(c.Probe.Leaves), BFD: gateway.Probe(c.BFD.pace()), Engine: c.Routes.engine(),
 	}

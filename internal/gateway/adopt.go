@@ -50,6 +50,7 @@ func (m *Machine) onSnapshot(ev step.Snapshot) {
 		}
 	}
 	m.compareRules(ev.Rules, rules, first)
+	m.compareBypasses(ev.Routes)
 	if !first {
 		m.compareRoutes(ev.Routes)
 		return

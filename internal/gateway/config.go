@@ -29,6 +29,7 @@ type Config struct {
 	NoBGP           bool         // no leaf has a session
 	Attachments     []Attachment // what leaves that tell nothing would tell
 	Burst           int          // more hosts than that, moving at once, are repaired first and tidied up later; zero: 64
+	BypassFrom      int          // a server port with so many hosts, or more, has a bypass; zero: none has
 	Engine          string       // Watcher: the routing engine that is watched; empty: none is
 }
 

@@ -33,6 +33,8 @@ const (
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerThrough = "through" // echoes through a leaf
+	timerStock   = "stock"   // lay bypasses
+	timerBypass  = "bypass"  // by server port: settle the hosts that go by its bypass
 	timerRestart = "restart" // adopted routes that nobody confirmed
 )
 
@@ -68,6 +70,11 @@ type Machine struct {
 	patience map[step.Timer]time.Duration // when the time of those who have something to say is over: looked up, never ranged
 	scratch  []*mapping.Host
 
+	bypasses map[model.AttachmentID]*bypass
+	opened   []model.AttachmentID // the bypasses that are open
+	stock    []*mapping.Host      // to be looked at for a bypass
+	stocking bool                 // the timer of that is armed
+
 	probe       prober
 	echoes      uint16 // how many were sent: the source of their sequence numbers
 	leafPorts   []map[uint32]string
@@ -82,7 +89,7 @@ func New(cfg Config) *Machine {
 	}
 	m := &Machine{
 		cfg: cfg, table: mapping.New(), ports: map[model.Port]step.PortState{}, serverPorts: map[model.AttachmentID]string{},
-		patience: map[step.Timer]time.Duration{},
+		patience: map[step.Timer]time.Duration{}, bypasses: map[model.AttachmentID]*bypass{},
 	}
 	for _, p := range cfg.ServerPorts {
 		m.serverPorts[p.ID] = p.Name
@@ -157,6 +164,7 @@ func (m *Machine) end() []step.Effect {
 	for _, l := range m.leaves {
 		m.admit(l)
 	}
+	m.reviewBypasses()
 	m.tell()
 	m.conclude()
 	m.scheduleSweep()
@@ -176,6 +184,10 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onGrace()
 	case timerLater:
 		m.onLater()
+	case timerStock:
+		m.onStock()
+	case timerBypass:
+		m.onBypass(model.AttachmentID(t.ID))
 	case timerPart:
 		m.part(m.leaves[t.ID])
 	case timerProbe:

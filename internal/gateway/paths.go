@@ -184,7 +184,9 @@ func (m *Machine) attachmentHeard(l *leaf, id model.AttachmentID, p step.Path) {
 	case wasUp && m.table.Failed(k):
 		k.Cause = m.newCause()
 		m.fault(l, k)
-		m.touchUnder(id)
+		if !m.openBypass(l, k) {
+			m.touchUnder(id)
+		}
 	default: // down at first sight, down for another reason, or being drained
 		m.attachmentNote(l, k, whatAttachmentDown, said.State.String(), said.Reason.String())
 		m.touchUnder(id)

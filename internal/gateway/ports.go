@@ -94,6 +94,7 @@ func (m *Machine) lose(l *leaf, why string) {
 		m.armPatience(timerExpire, l.id, m.cfg.GracefulRestart)
 	}
 	m.hushed(l)
+	m.doubtBypasses(l)
 	l.unclean = true
 	m.reviewThrough() // another one may be needed now
 }
@@ -154,6 +155,7 @@ func (m *Machine) serve(l *leaf) {
 	m.note(step.Note{What: whatLeafUp, Port: l.Port, Peer: l.Name, Stage: step.StageOpen, Cause: m.ownCause(),
 		Text: fmt.Sprintf("leaf %s can be used on port %s", l.Name, l.Port), Why: "port up, rules in place"})
 	m.queueLeaf(l)
+	m.renewBypasses()
 	m.hurry = true
 }
 
@@ -170,6 +172,7 @@ func (m *Machine) onApplied(w step.Want) {
 			}
 		}
 	case step.Route:
+		m.onBypassApplied(w, o)
 		if !w.Absent {
 			return
 		}

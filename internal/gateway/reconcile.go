@@ -19,6 +19,9 @@ func (m *Machine) compareRules(have []step.Rule, present map[step.Key]bool, firs
 			wanted = append(wanted, m.leafRules(l)...)
 		}
 	}
+	for _, id := range m.opened {
+		wanted = append(wanted, m.bypassRules(m.bypasses[id])...)
+	}
 	keep := make(map[step.Key]bool, len(wanted))
 	for _, r := range wanted {
 		keep[r.Key()] = true
@@ -119,6 +122,10 @@ func (m *Machine) expected(r step.Route) bool {
 // onRoute: somebody else took a route of ours away. On a port that works it is put back at once; else the leaf is about to
 // be found lost, and its routes come back when it does.
 func (m *Machine) onRoute(r step.RouteState) {
+	if m.ready && m.bypassTable(r.Table) {
+		m.onBypassRoute(r)
+		return
+	}
 	table := r.Table - m.cfg.TableBase
 	if r.Present || !r.Ours || !m.ready || r.Table <= m.cfg.TableBase || table > tableK {
 		return

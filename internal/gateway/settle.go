@@ -39,6 +39,7 @@ func (m *Machine) settle(h *mapping.Host) {
 		h.Since = int64(m.now.Mono)
 	}
 	h.Basis, h.State = choice.Basis, choice.State
+	m.restock(h)
 	if !h.Claimed() && h.Primary == mapping.None && h.Backup == mapping.None {
 		m.table.Remove(h)
 	}
@@ -123,6 +124,7 @@ func (m *Machine) place(h *mapping.Host, choice mapping.Choice, cause step.Cause
 		m.emit(backup)
 		backup.Object = nil
 	}
+	m.strays(h, choice, after)
 	if oldP != choice.Primary && oldP != mapping.None {
 		m.dropPrimary(h, m.leaves[oldP], choice, step.Want{After: after, Urgent: repair, Cause: cause})
 	}
@@ -155,6 +157,9 @@ func (m *Machine) dropPrimary(h *mapping.Host, old *leaf, choice mapping.Choice,
 		w.Why = whyUnclaimed
 	default:
 		w.Why = whyNoStandby
+	}
+	if b := m.bypasses[h.BypassOf]; b != nil && b.open {
+		b.moving[h.Addr] = struct{}{}
 	}
 	m.emit(w)
 }

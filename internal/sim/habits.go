@@ -21,7 +21,7 @@ type habits struct {
 	hush      bool          // a downlink that passes nothing is closed
 	through   time.Duration // between two questions of servers to what is beyond their leaf; zero: none
 	guard     bool          // each leaf has one
-	shelf     int           // from how many hosts on a leaf takes a server's with one rule
+	shelf     int           // from how many hosts on a leaf takes a server's with one rule, and a gateway gives them up with one
 	mgmt      bool          // leaves and gateways have a default route of the operator's
 }
 

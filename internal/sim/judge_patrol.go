@@ -29,6 +29,7 @@ func (j *judge) patrol() {
 	for _, g := range w.gateways {
 		if g.steady() {
 			j.patrolClaims(g, now)
+			j.patrolShelves(g, now)
 		}
 	}
 	for _, l := range w.leaves {
@@ -105,11 +106,15 @@ func (j *judge) patrolClaims(g *node, odd map[string]oddity) {
 	}
 }
 
-// patrolShelves: nobody looks into a shelf for longer than it takes to give its hosts their routes.
-func (j *judge) patrolShelves(l *node, odd map[string]oddity) {
-	for _, r := range l.kernel.rules {
+// patrolShelves: nobody looks into a leaf's shelf, or a gateway's bypass, for longer than it takes to give its hosts their routes.
+func (j *judge) patrolShelves(n *node, odd map[string]oddity) {
+	law := "shelf-is-shut"
+	if n.role == gatewayRole {
+		law = "bypass-is-shut"
+	}
+	for _, r := range n.kernel.rules {
 		if r.Table >= leaf.ShelfTable {
-			odd[fmt.Sprintf("%s table %d", l.name, r.Table)] = oddity{law: "shelf-is-shut", text: "a rule looks into it still"}
+			odd[fmt.Sprintf("%s table %d", n.name, r.Table)] = oddity{law: law, text: "a rule looks into it still"}
 		}
 	}
 }

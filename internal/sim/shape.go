@@ -150,6 +150,9 @@ func (w *World) build(s shape, p pace, h habits) {
 		w.finishLeaf(s, n)
 		n.adopt(h)
 	}
+	for _, g := range w.gateways {
+		g.gw.BypassFrom = h.shelf
+	}
 	for _, n := range append(slices.Clone(w.leaves), w.gateways...) {
 		if h.mgmt {
 			n.manage()

@@ -93,6 +93,10 @@ type Host struct {
 	State   State
 	Since   int64 // when Basis last moved to another leaf, in monotonic nanoseconds
 
+	BypassOf model.AttachmentID // the server port on whose bypass the host is, or will be if there are more; 0: none
+	BypassBy LeafID             // the leaf that it leads to
+	Listed   bool               // waits to be looked at for a bypass
+
 	Adopted  bool  // found in the kernel at start, not yet heard of
 	Queued   bool  // waits for its turn to be settled
 	Touched  bool  // is in the batch at hand
