@@ -350,6 +350,7 @@ func (m *Machine) onBypassRoute(r step.RouteState) {
 // doubtBypasses: what led to a leaf whose port was lost is not relied on until the leaf serves again, and it was laid anew. It costs the
 // same whatever the number of hosts.
 func (m *Machine) doubtBypasses(l *leaf) {
+	// order: each is marked for itself
 	for _, b := range m.bypasses {
 		b.stale = b.stale || b.leads[l.id] > 0
 	}

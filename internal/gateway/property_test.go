@@ -9,6 +9,7 @@ import (
 	"pgregory.net/rapid"
 
 	"peerless/internal/claim"
+	"peerless/internal/gateway/mapping"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -59,6 +60,7 @@ func TestGateway_AnyStory_EndsWithEveryHostInTheTableOfItsNewestUsableClaim(t *t
 	rapid.Check(t, func(t *rapid.T) {
 		cfg := fig7()
 		cfg.Burst = rapid.IntRange(0, 2).Draw(t, "burst")
+		cfg.BypassFrom = rapid.IntRange(0, 2).Draw(t, "bypassFrom")
 		k := newKernel(New(cfg))
 		k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
 		world := newIdeal()
@@ -194,6 +196,25 @@ func checkBooks(t *rapid.T, k *kernel) {
 			want[r.Key()] = r
 			if h.Backup == h.Primary {
 				t.Fatalf("%s is backed up by its own leaf", h.Addr)
+			}
+		}
+	}
+	for id, b := range k.machine.bypasses {
+		if b.open {
+			t.Fatalf("the bypass of server port %d is open, and all is settled", id)
+		}
+		leads := map[mapping.LeafID]int{}
+		for a, h := range b.hosts {
+			if h.BypassOf != id || h.Addr != a || k.machine.fits(h) != (by{id, h.BypassBy}) {
+				t.Fatalf("%s is on the bypass of server port %d by leaf %d, and belongs on that of %v", a, id, h.BypassBy, k.machine.fits(h))
+			}
+			r := k.machine.bypassRoute(h, id, h.BypassBy)
+			want[r.Key()] = r
+			leads[h.BypassBy]++
+		}
+		for l, n := range b.leads {
+			if n != leads[l] {
+				t.Fatalf("the bypass of server port %d counts %d routes by leaf %d, and has %d", id, n, l, leads[l])
 			}
 		}
 	}

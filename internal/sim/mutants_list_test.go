@@ -47,11 +47,17 @@ var mutants = []mutant{
 	{"withdrawn before it is told what failed", "leaf/ports.go",
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
 
-	// Shelves.
+	// A leaf's shelves.
 	{"a shelf is open before its server turns up", "leaf/shelf.go",
 		"		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "		m.serveShelf(d, 0)\n		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "shelf-is-shut", 60},
 	{"a shelf stays open", "leaf/shelf.go", "	if s.open && len(s.hosts) == 0 {", "	if s.open && len(s.hosts) < 0 {", "shelf-is-shut", 60},
 	{"a shelf stays open when its port stops serving", "leaf/afterwards.go", "	m.shut(d, why)\n", "", "shelf-is-shut", 60},
+
+	// A gateway's bypasses.
+	{"a bypass stays open", "gateway/bypass.go",
+		"	case b.begun && m.settled >= b.doneAt && len(b.moving) == 0:", "	case b.begun && m.settled < b.doneAt:", "bypass-is-shut", 60},
+	{"a bypass is used though some of it leads elsewhere", "gateway/bypass.go",
+		" || b.leads[to] != len(b.hosts) {", " {", "standby-moves-nothing one-move reach-after-heal", 100},
 
 	// Evidence and linkage.
 	{"soft evidence counts as hard (leaf)", "leaf/linkage/uplink.go",
