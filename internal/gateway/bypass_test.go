@@ -1,6 +1,8 @@
 package gateway
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -232,5 +234,32 @@ func TestBypass_EarlierLife_IsTakenAway(t *testing.T) {
 	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
 	if k.bypassOpen(1) || k.onBypass(1, 12) != "" {
 		t.Error("an earlier life's bypass is still there")
+	}
+}
+
+// Run it with -benchtime 20x: each time begins with a gateway of its own.
+func BenchmarkStep_ServerPortFails(b *testing.B) {
+	for _, n := range []int{1, 1000, 10_000} {
+		for _, from := range []int{0, BypassFrom} {
+			b.Run(fmt.Sprintf("hosts=%d/bypass=%v", n, from > 0), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					cfg := fig7()
+					cfg.MaxHosts, cfg.BypassFrom, cfg.Subnets = n, from, []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}
+					k := newKernel(New(cfg))
+					k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
+					k.step(session(addrA), session(addrB), paths(addrA, allUp(addrA)...), paths(addrB, allUp(addrB)...))
+					var ps []step.Path
+					for i := range n {
+						ps = append(ps, hostUnder(addrA, netip.AddrFrom4([4]byte{10, 64, byte(i >> 8), byte(i)}), 1, 0))
+					}
+					k.step(paths(addrA, ps...))
+					k.wait(2 * time.Second)
+					b.StartTimer()
+					k.machine.Step(k.now, portDown(1))
+				}
+			})
+		}
 	}
 }

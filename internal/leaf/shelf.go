@@ -334,15 +334,18 @@ func (m *Machine) readShelves(now model.Instant, s step.Snapshot, first bool) {
 // served from there.
 func (m *Machine) offShelf(now model.Instant, a netip.Addr, at model.AttachmentID, news bool) {
 	for _, d := range m.downs {
-		h, held := m.hosts.Holder(a)
-		switch s := &d.shelf; {
-		case !s.has(a) || d.ID == at && !(s.open && news):
-		case held && h.Port == d.Port: // it was heard here: it is doubted, like any other
-		case s.open:
-			m.unshelve(d, a, "another leaf has a newer claim")
-		default:
-			s.todo = append(s.todo, a)
-			m.stockLater(now, d)
+		s := &d.shelf
+		if !s.has(a) || d.ID == at && !(s.open && news) {
+			continue
 		}
+		if h, held := m.hosts.Holder(a); held && h.Port == d.Port {
+			continue // it was heard here: it is doubted, like any other
+		}
+		if s.open {
+			m.unshelve(d, a, "another leaf has a newer claim")
+			continue
+		}
+		s.todo = append(s.todo, a)
+		m.stockLater(now, d)
 	}
 }

@@ -1,6 +1,8 @@
 package leaf
 
 import (
+	"fmt"
+	"net/netip"
 	"testing"
 	"time"
 
@@ -202,5 +204,34 @@ func TestShelf_MessagesWereLost_IsComparedWithTheKernel(t *testing.T) {
 	}
 	if n := lines(w.pass(200*time.Millisecond), "want route 10.10.10."); len(n) != 2 {
 		t.Errorf("put back: %v, want hosts 3 and 4", n)
+	}
+}
+
+// Run it with -benchtime 20x: each time begins with a leaf of its own.
+func BenchmarkStep_ServerTurnsUp(b *testing.B) {
+	for _, n := range []int{1, 1000, 10_000} {
+		for _, from := range []int{0, ShelfFrom} {
+			b.Run(fmt.Sprintf("hosts=%d/shelf=%v", n, from > 0), func(b *testing.B) {
+				b.ReportAllocs()
+				for b.Loop() {
+					b.StopTimer()
+					cfg := small()
+					cfg.ShelfFrom, cfg.Subnets[0].Prefix, cfg.Downlinks[0].MaxHosts = from, netip.MustParsePrefix("10.10.0.0/16"), 2*n+8
+					w := newWorld(b, cfg)
+					w.open()
+					ps := defaultPath()
+					ps[0].Large = claim.Heeding(65000)
+					for i := range n {
+						p := claimed(1, 2, otherStamp)
+						p.Prefix = step.HostPrefix(netip.AddrFrom4([4]byte{10, 10, byte(100 + i>>8), byte(i)}))
+						ps = append(ps, p)
+					}
+					w.do(step.PathsChanged{Peer: upper, Paths: ps})
+					w.pass(time.Second)
+					b.StartTimer()
+					w.m.Step(w.Now, garp("A2", 1))
+				}
+			})
+		}
 	}
 }

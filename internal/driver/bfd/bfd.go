@@ -17,6 +17,7 @@ import (
 	"log/slog"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,12 @@ import (
 type Options struct {
 	Logger *slog.Logger // nil: silent
 }
+
+// How long a socket of our own may take to be closed.
+const (
+	closeTries = 100
+	closePause = 200 * time.Microsecond
+)
 
 var errClosed = errors.New("bfd driver is closed")
 
@@ -48,8 +55,9 @@ type Driver struct {
 		sync.Mutex
 		list []func()
 	}
-	loop loop
-	done chan struct{} // closed when the loop has ended; nil until Run
+	closing atomic.Int32 // receiving sockets that the loop is to close
+	loop    loop
+	done    chan struct{} // closed when the loop has ended; nil until Run
 }
 
 // link is a port with its receiving socket.
@@ -161,7 +169,7 @@ func (d *Driver) open(port model.Port, index int) (*link, error) {
 		l.users++
 		return l, nil
 	}
-	fd, err := openReceiver(port)
+	fd, err := d.openReceiver(port)
 	if err != nil {
 		return nil, err
 	}
@@ -172,6 +180,18 @@ func (d *Driver) open(port model.Port, index int) (*link, error) {
 		d.loop.links = append(d.loop.links, l)
 	})
 	return l, nil
+}
+
+// openReceiver waits for a socket of our own on the same port, which the loop is about to close.
+func (d *Driver) openReceiver(port model.Port) (fd int, err error) {
+	for tries := 0; ; tries++ {
+		closing := d.closing.Load() > 0
+		fd, err = openReceiver(port)
+		if !closing || tries == closeTries || !errors.Is(err, unix.EADDRINUSE) {
+			return fd, err
+		}
+		time.Sleep(closePause)
+	}
 }
 
 // end forgets a session without a word to the neighbour: where it is not wanted, the neighbour has its own config.
@@ -195,7 +215,11 @@ func (d *Driver) leave(l *link) {
 	if d.links[l.port] == l {
 		delete(d.links, l.port)
 	}
-	d.order(func() { d.loop.close(l) })
+	d.closing.Add(1)
+	d.order(func() {
+		d.loop.close(l)
+		d.closing.Add(-1)
+	})
 }
 
 // order has the loop do something; before Run it is done when the loop begins.
