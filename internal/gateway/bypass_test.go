@@ -3,6 +3,7 @@ package gateway
 import (
 	"fmt"
 	"net/netip"
+	"slices"
 	"testing"
 	"time"
 
@@ -239,7 +240,7 @@ func TestBypass_EarlierLife_IsTakenAway(t *testing.T) {
 
 // Run it with -benchtime 20x: each time begins with a gateway of its own.
 func BenchmarkStep_ServerPortFails(b *testing.B) {
-	for _, n := range []int{1, 1000, 10_000} {
+	for _, n := range []int{1, 1000} {
 		for _, from := range []int{0, BypassFrom} {
 			b.Run(fmt.Sprintf("hosts=%d/bypass=%v", n, from > 0), func(b *testing.B) {
 				b.ReportAllocs()
@@ -254,8 +255,17 @@ func BenchmarkStep_ServerPortFails(b *testing.B) {
 					for i := range n {
 						ps = append(ps, hostUnder(addrA, netip.AddrFrom4([4]byte{10, 64, byte(i >> 8), byte(i)}), 1, 0))
 					}
-					k.step(paths(addrA, ps...))
-					k.wait(2 * time.Second)
+					k.machine.Step(k.now, paths(addrA, ps...))
+					for len(k.machine.waiting)+len(k.machine.stock) > 0 { // the kernel of the tests is too slow for so many
+						k.now.Mono += bypassRest
+						for _, kind := range []string{timerLater, timerStock} {
+							for _, ef := range slices.Clone(k.machine.Step(k.now, step.TimerFired{Timer: step.Timer{Kind: kind}})) {
+								if w, ok := ef.(step.Want); ok {
+									k.machine.Step(k.now, step.Applied{Want: w})
+								}
+							}
+						}
+					}
 					b.StartTimer()
 					k.machine.Step(k.now, portDown(1))
 				}
