@@ -32,6 +32,9 @@ func crashesOf(c topology.Carrier) []crash {
 // deadInterval is how long an OSPF router of the lab believes in a neighbour that says nothing (RFC 2328 section C.3), and a little.
 const deadInterval = 4 * time.Second
 
+// bgpdAftermath is how long after its start a bgpd may still disturb: what it took over goes when its restart is over, and is laid anew.
+const bgpdAftermath = 5 * time.Second
+
 // deathTime is how long a program stays dead: a supervisor's pause.
 const deathTime = time.Second
 
@@ -63,6 +66,11 @@ func (r *runner) crash(t *testing.T, x crash) {
 		}
 		if err := r.untilSteady(ctx, 2*returnMax); err != nil {
 			t.Fatalf("%s of %s killed and started again: %v", x.program, x.node, err)
+		}
+	}
+	if x.program == "bgpd" {
+		if err := r.pause(ctx, bgpdAftermath); err != nil {
+			t.Fatal(err)
 		}
 	}
 	if err := r.pause(ctx, watchAfter); err != nil {
