@@ -48,7 +48,8 @@ type Sample struct {
 	RightMs    float64   `json:"right_ms"`        // until the gateway's kernel sends every host to the new leaf
 	PauseMs    float64   `json:"sender_pause_ms"` // the longest silence of the probes themselves: no outage can be told finer
 	Duplicated uint64    `json:"duplicated"`
-	Invalid    string    `json:"invalid,omitempty"` // why this sample counts for nothing
+	ReturnLost *uint64   `json:"return_lost,omitempty"` // packets to the probed hosts from the mending on until all are by the old leaf again; null: it was not seen to the end
+	Invalid    string    `json:"invalid,omitempty"`     // why this sample counts for nothing
 	Timeline   []Moment  `json:"timeline,omitempty"`
 }
 

@@ -49,6 +49,8 @@ type Row struct {
 	Worst   Spread  `json:"worst_ms"`
 	Right   Spread  `json:"right_ms"`
 	PauseMs float64 `json:"sender_pause_ms"` // median of the runs' longest
+	Returns int     `json:"returns"`         // ways back that were seen to the end
+	Lossy   int     `json:"lossy_returns"`   // of them, those on which a probed host lost something
 	ToFloor float64 `json:"to_floor"`        // median outage, as a multiple of the floor's in the same runs; 0: no floor
 	ToGoBGP float64 `json:"to_floor_gobgp"`
 	RightTo float64 `json:"right_to_floor"`
@@ -126,6 +128,12 @@ func (row *Row) read(samples []Sample) {
 			continue
 		}
 		row.Runs++
+		if s.ReturnLost != nil {
+			row.Returns++
+			if *s.ReturnLost > 0 {
+				row.Lossy++
+			}
+		}
 		outage = append(outage, spread(s.OutageMs).Median)
 		worst = append(worst, slices.Max(s.OutageMs))
 		right = append(right, s.RightMs)

@@ -21,6 +21,7 @@ import (
 // How one fault is measured.
 const (
 	pace       = 50 * time.Microsecond // of each probed flow, around the fault
+	backPace   = time.Millisecond      // on the way back
 	warmUp     = 100 * time.Millisecond
 	wholeFor   = 100 * time.Millisecond // so much of the window's end must have lost nothing
 	lookEvery  = 100 * time.Microsecond // at the gateway's kernel, while it is not right
@@ -102,7 +103,31 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 			return out, err
 		}
 	}
-	return out, s.mend(fault)
+	out.ReturnLost, err = s.comeBack(ctx, fault)
+	return out, err
+}
+
+// comeBack mends the fault and tells what the way back costs.
+func (s *stage) comeBack(ctx context.Context, fault string) (*uint64, error) {
+	all := func(topology.Flow) bool { return true }
+	err := s.fleet.Rate(backPace, all)
+	at := probe.Mono()
+	if err := errors.Join(err, s.mend(fault)); err != nil {
+		return nil, err
+	}
+	if s.steady(ctx, steadyMax) != nil { // the next fault tells why
+		return nil, s.fleet.Rate(0, all)
+	}
+	time.Sleep(wholeFor + 2*probe.Settle)
+	got, err := s.fleet.Measure(at, probe.Mono()-int64(probe.Settle), wholeFor)
+	if err := errors.Join(err, s.fleet.Rate(0, all)); err != nil {
+		return nil, err
+	}
+	lost := new(uint64)
+	for _, m := range got {
+		*lost += m.Lost
+	}
+	return lost, nil
 }
 
 // felt tells what became of the probes once every probed host is whole again, or has had its time.

@@ -16,14 +16,14 @@ func (r *Result) WriteTable(w io.Writer, markdown bool) error {
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
 	t.AppendHeader(table.Row{"fault", "hosts", "engine", "runs", "outage ms, median host", "worst host", "x floor", "x floor-gobgp",
-		"all right at the gateway, ms", "x floor", "probe pause ms"})
+		"all right at the gateway, ms", "x floor", "returns with loss", "probe pause ms"})
 	for _, row := range r.Rows {
 		runs := strconv.Itoa(row.Runs)
 		if row.Invalid > 0 {
 			runs += fmt.Sprintf(" (%d invalid)", row.Invalid)
 		}
 		t.AppendRow(table.Row{row.Fault, row.Hosts, row.Engine, runs, row.Outage, row.Worst, times(row.ToFloor), times(row.ToGoBGP), row.Right,
-			times(row.RightTo), figure(row.PauseMs)})
+			times(row.RightTo), fmt.Sprintf("%d of %d", row.Lossy, row.Returns), figure(row.PauseMs)})
 	}
 	for _, s := range r.Skipped {
 		t.AppendRow(table.Row{"", s.Hosts, s.Engine, s.Why})
