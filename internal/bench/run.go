@@ -32,6 +32,8 @@ const (
 	// What an engine lays in wait for the next fault it lays when nothing else is to be done.
 	restMin  = 200 * time.Millisecond
 	restHost = 30 * time.Microsecond
+	// What is left to do behind the repair is done before the cable is mended.
+	afterHost = 200 * time.Microsecond
 )
 
 // momentsMax bounds what is kept of one daemon's journal.
@@ -111,6 +113,7 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 func (s *stage) comeBack(ctx context.Context, fault string) (*uint64, error) {
 	all := func(topology.Flow) bool { return true }
 	err := s.fleet.Rate(backPace, all)
+	time.Sleep(restMin + time.Duration(s.hosts)*afterHost)
 	at := probe.Mono()
 	if err := errors.Join(err, s.mend(fault)); err != nil {
 		return nil, err
