@@ -109,7 +109,7 @@ func (m *Machine) list(h *mapping.Host) {
 // onStock looks at the next portion, unless there is something to repair.
 func (m *Machine) onStock() {
 	pause := bypassPause
-	if len(m.waiting) > 0 || len(m.queue) > 0 || m.bypassing() {
+	if len(m.waiting) > 0 || len(m.queue) > 0 || len(m.opened) > 0 {
 		pause = bypassRest
 	} else {
 		n := min(liveness.Portion, len(m.stock))
@@ -124,15 +124,6 @@ func (m *Machine) onStock() {
 	} else {
 		m.stock = nil
 	}
-}
-
-func (m *Machine) bypassing() bool {
-	for _, id := range m.opened {
-		if m.bypasses[id].open {
-			return true
-		}
-	}
-	return false
 }
 
 // sort puts a host where it belongs.
@@ -299,14 +290,14 @@ func (m *Machine) onBypassApplied(w step.Want, r step.Route) {
 
 // bypassIn is the bypass that a table is; nil if it is none.
 func (m *Machine) bypassIn(table uint32) *bypass {
-	if !m.bypassTable(table) {
+	if !m.isBypass(table) {
 		return nil
 	}
 	return m.bypasses[model.AttachmentID(table-m.cfg.TableBase-bypassTable)]
 }
 
-// bypassTable reports whether a table is, or might be, a bypass.
-func (m *Machine) bypassTable(table uint32) bool {
+// isBypass reports whether a table is, or might be, a bypass.
+func (m *Machine) isBypass(table uint32) bool {
 	first := m.cfg.TableBase + bypassTable
 	return table >= first && table-first < 1<<16
 }
@@ -315,7 +306,7 @@ func (m *Machine) bypassTable(table uint32) bool {
 func (m *Machine) compareBypasses(routes []step.RouteState) {
 	there := map[*mapping.Host]bool{}
 	for _, r := range routes {
-		if !r.Ours || !r.Present || !m.bypassTable(r.Table) {
+		if !r.Ours || !r.Present || !m.isBypass(r.Table) {
 			continue
 		}
 		b := m.bypassIn(r.Table)

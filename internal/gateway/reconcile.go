@@ -122,7 +122,7 @@ func (m *Machine) expected(r step.Route) bool {
 // onRoute: somebody else took a route of ours away. On a port that works it is put back at once; else the leaf is about to
 // be found lost, and its routes come back when it does.
 func (m *Machine) onRoute(r step.RouteState) {
-	if m.ready && m.bypassTable(r.Table) {
+	if m.ready && m.isBypass(r.Table) {
 		m.onBypassRoute(r)
 		return
 	}

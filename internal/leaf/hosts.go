@@ -121,9 +121,11 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 		return // it is being taken already
 	}
 	cause := m.arrivalCause(now, d)
+	var others []netip.Addr
 	n := m.serveShelf(d, cause)
-	others := d.shelf.missing()
-	if n == 0 {
+	if n > 0 {
+		others = d.shelf.missing()
+	} else {
 		others = m.hosts.Standby(d.Port)
 	}
 	for _, c := range m.hosts.Inherit(now.Mono, d.Port, others, func(a netip.Addr) bool { return m.behindAnother(d, a) }) {

@@ -87,13 +87,13 @@ func shelfTimer(d *downlink) step.Timer { return step.Timer{Kind: timerShelf, Po
 
 // stock has the shelves looked at on which somebody has turned.
 func (m *Machine) stock(now model.Instant) {
-	if !m.shelves() || !m.hosts.HaveTurned() {
+	if !m.hosts.HaveTurned() {
 		return
 	}
 	for _, d := range m.downs {
-		turned := m.hosts.Turned(d.Port)
+		turned := m.hosts.Turned(d.Port) // taken from the table in any case: there it would pile up
 		switch {
-		case len(turned) == 0 || !d.serving: // a port that begins to serve looks at all
+		case len(turned) == 0 || !m.shelves() || !d.serving: // a port that begins to serve looks at all
 		case len(d.shelf.hosts)+len(d.shelf.todo) > 0:
 			d.shelf.todo = append(d.shelf.todo, turned...)
 			m.stockLater(now, d)

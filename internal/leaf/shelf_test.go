@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/leaf/neighbor"
 	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -141,6 +142,24 @@ func TestShelf_ClaimedElsewhere_IsTakenOff(t *testing.T) {
 				t.Errorf("on the shelf: %v, want %v; another: %v", w.onShelf(3), tt.stays, w.onShelf(4))
 			}
 		})
+	}
+}
+
+// Beside a routing engine shelves are not used: what the table of hosts tells of them must not pile up there.
+func TestShelf_NotUsed_NothingPilesUp(t *testing.T) {
+	for _, from := range []int{0, 2} {
+		cfg := small()
+		cfg.ShelfFrom, cfg.Export = from, Export{Mode: ByTable, Table: 210}
+		w := newWorld(t, cfg)
+		w.do(step.Started{})
+		w.do(w.snapshot())
+		for range 50 {
+			w.m.hosts.Hint(w.Now.Mono, "A2", addrOf(3), model.MAC{}, neighbor.FromFeed)
+			w.pass(2 * time.Minute) // and it is forgotten
+		}
+		if n := len(w.m.hosts.Turned("A2")); n > 2 {
+			t.Errorf("shelves from %d hosts on: %d changes wait for nobody", from, n)
+		}
 	}
 }
 
