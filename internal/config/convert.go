@@ -20,7 +20,7 @@ func (c *Leaf) Machine() leaf.Config {
 		HostProbe: leaf.Probe(c.Probe.Hosts), UplinkProbe: leaf.Probe(c.Probe.Uplinks), BFD: leaf.Probe(c.BFD.pace()),
 		LinkProbe:   leaf.Probe{Interval: c.Probe.Links.Interval, Multiplier: c.Probe.Links.Multiplier},
 		CloseSilent: c.Probe.Links.Silent == SilentClose,
-		Drain:       c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember, ShelfFrom: leaf.ShelfFrom,
+		Drain:       c.Drain, DrainMax: c.DrainMax, GracefulRestart: c.GracefulRestart, Remember: c.Remember, ShelfFrom: liveness.Crowd,
 		LocalOnly: c.LocalOnly, Damping: c.Damping.machine(),
 		GuardOwners: c.GuardOwners, DefaultFromBGP: c.Advertise.Mode == AdvertiseBGP, Export: c.Advertise.machine(),
 	}
@@ -64,7 +64,7 @@ func (l Downlink) machine() leaf.Downlink {
 func (c *Gateway) Machine() gateway.Config {
 	out := gateway.Config{
 		Name: c.Name, RouterID: c.RouterID, AS: c.AS, AttachmentRange: c.AttachmentRange,
-		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase, BypassFrom: gateway.BypassFrom,
+		MaxHosts: c.MaxHosts, GracefulRestart: c.GracefulRestart, TableBase: c.TableBase, BypassFrom: liveness.Crowd,
 		Default: c.DefaultRoute && c.Routes.Mode == RoutesBGP, NoBGP: c.Routes.Mode != RoutesBGP,
 		LeafProbe: gateway.Probe(c.Probe.Leaves), BFD: gateway.Probe(c.BFD.pace()), Engine: c.Routes.engine(),
 	}

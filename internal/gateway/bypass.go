@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"peerless/internal/gateway/mapping"
 	"peerless/internal/liveness"
@@ -22,12 +21,6 @@ const (
 	// bypassTable is the table of the bypass of server port 0, relative to Config.TableBase; the others follow by attachment.
 	bypassTable = 200
 	prioBypass  = 1890
-
-	// BypassFrom is from how many hosts on one rule is worth more than their routes.
-	BypassFrom = 16
-
-	bypassRest  = 50 * time.Millisecond // before a change is laid down, and between two looks while there is something to repair
-	bypassPause = 4 * time.Millisecond  // between two portions
 )
 
 // bypass is a server port's.
@@ -102,15 +95,15 @@ func (m *Machine) list(h *mapping.Host) {
 	m.stock = append(m.stock, h)
 	if !m.stocking {
 		m.stocking = true
-		m.emit(step.Arm{Timer: step.Timer{Kind: timerStock}, At: m.now.Mono + bypassRest})
+		m.emit(step.Arm{Timer: step.Timer{Kind: timerStock}, At: m.now.Mono + liveness.StockRest})
 	}
 }
 
 // onStock looks at the next portion, unless there is something to repair.
 func (m *Machine) onStock() {
-	pause := bypassPause
+	pause := liveness.StockPause
 	if len(m.waiting) > 0 || len(m.queue) > 0 || len(m.opened) > 0 {
-		pause = bypassRest
+		pause = liveness.StockRest
 	} else {
 		n := min(liveness.Portion, len(m.stock))
 		for i, h := range m.stock[:n] {

@@ -2,7 +2,6 @@ package gateway
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"testing"
 	"time"
@@ -241,23 +240,16 @@ func TestBypass_EarlierLife_IsTakenAway(t *testing.T) {
 // Run it with -benchtime 20x: each time begins with a gateway of its own.
 func BenchmarkStep_ServerPortFails(b *testing.B) {
 	for _, n := range []int{1, 1000} {
-		for _, from := range []int{0, BypassFrom} {
+		for _, from := range []int{0, liveness.Crowd} {
 			b.Run(fmt.Sprintf("hosts=%d/bypass=%v", n, from > 0), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {
 					b.StopTimer()
 					cfg := fig7()
-					cfg.MaxHosts, cfg.BypassFrom, cfg.Subnets = n, from, []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}
-					k := newKernel(New(cfg))
-					k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
-					k.step(session(addrA), session(addrB), paths(addrA, allUp(addrA)...), paths(addrB, allUp(addrB)...))
-					var ps []step.Path
-					for i := range n {
-						ps = append(ps, hostUnder(addrA, netip.AddrFrom4([4]byte{10, 64, byte(i >> 8), byte(i)}), 1, 0))
-					}
-					k.machine.Step(k.now, paths(addrA, ps...))
+					cfg.BypassFrom = from
+					k := crowded(b, cfg, n, 1)
 					for len(k.machine.waiting)+len(k.machine.stock) > 0 { // the kernel of the tests is too slow for so many
-						k.now.Mono += bypassRest
+						k.now.Mono += liveness.StockRest
 						for _, kind := range []string{timerLater, timerStock} {
 							for _, ef := range slices.Clone(k.machine.Step(k.now, step.TimerFired{Timer: step.Timer{Kind: kind}})) {
 								if w, ok := ef.(step.Want); ok {

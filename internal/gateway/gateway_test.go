@@ -163,10 +163,11 @@ func TestLeafBack_WhileDeletionsAreNotConfirmed_IsNotLetIn(t *testing.T) {
 	}
 }
 
-// loaded is a gateway with n hosts behind leaf A, without its kernel's own books.
-func loaded(tb testing.TB, n int) *kernel {
+// loaded is a gateway with n hosts behind leaf A, on four server ports, without its kernel's own books.
+func loaded(tb testing.TB, n int) *kernel { return crowded(tb, fig7(), n, 4) }
+
+func crowded(tb testing.TB, cfg Config, n, ports int) *kernel {
 	tb.Helper()
-	cfg := fig7()
 	cfg.MaxHosts, cfg.Burst, cfg.Subnets = n, n, []netip.Prefix{netip.MustParsePrefix("10.64.0.0/10")}
 	k := newKernel(New(cfg))
 	k.step(step.Started{}, k.snapshot("start", up("to-A"), up("to-B")))
@@ -174,7 +175,7 @@ func loaded(tb testing.TB, n int) *kernel {
 	var ps []step.Path
 	for i := range n {
 		addr := netip.AddrFrom4([4]byte{10, 64 + byte(i>>16), byte(i >> 8), byte(i)})
-		if ps = append(ps, hostUnder(addrA, addr, model.AttachmentID(1+i%4), 0)); len(ps) == 500 || i == n-1 {
+		if ps = append(ps, hostUnder(addrA, addr, model.AttachmentID(1+i%ports), 0)); len(ps) == 500 || i == n-1 {
 			for _, ef := range k.machine.Step(k.now, paths(addrA, ps...)) {
 				if w, ok := ef.(step.Want); ok && n <= 10_000 {
 					k.routes[w.Key()] = w.Object.(step.Route)

@@ -49,7 +49,7 @@ func (m *Machine) takeOff(now model.Instant, d *downlink, cause step.Cause, why 
 		m.changeWhy(now, m.hosts.Stop(now.Mono, d.Port), cause, why)
 		return
 	}
-	m.hosts.Halt(now.Mono, d.Port)
+	m.hosts.Halt(d.Port)
 	d.cleanup = cleanup{due: true, cause: cause, why: why}
 	m.emit(step.Arm{Timer: cleanTimer(d), At: now.Mono + liveness.Respite(n)})
 }

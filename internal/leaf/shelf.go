@@ -4,7 +4,6 @@ import (
 	"maps"
 	"net/netip"
 	"slices"
-	"time"
 
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/liveness"
@@ -22,15 +21,6 @@ const ShelfTable = 20300
 
 // shelfRule is the priority of the rules that look into shelves: behind the one that looks for hosts that are here.
 const shelfRule = 990
-
-// ShelfFrom is from how many hosts on one rule is worth more than their routes.
-const ShelfFrom = 16
-
-// What is put on shelves waits for a quiet moment, and goes by portions.
-const (
-	shelfRest  = 50 * time.Millisecond
-	shelfPause = 4 * time.Millisecond
-)
 
 // shelf is a port's.
 type shelf struct {
@@ -107,7 +97,7 @@ func (m *Machine) stock(now model.Instant) {
 func (m *Machine) stockLater(now model.Instant, d *downlink) {
 	if !d.shelf.waits {
 		d.shelf.waits = true
-		m.emit(step.Arm{Timer: shelfTimer(d), At: now.Mono + shelfRest})
+		m.emit(step.Arm{Timer: shelfTimer(d), At: now.Mono + liveness.StockRest})
 	}
 }
 
@@ -134,9 +124,9 @@ func (m *Machine) onShelfTimer(now model.Instant, d *downlink) {
 	if !d.serving {
 		return
 	}
-	pause := shelfPause
+	pause := liveness.StockPause
 	if s.open || d.unclaimed.waits || d.cleanup.due {
-		pause = shelfRest
+		pause = liveness.StockRest
 	} else {
 		n := min(liveness.Portion, len(s.todo))
 		for _, a := range s.todo[:n] {

@@ -229,7 +229,7 @@ func TestShelf_MessagesWereLost_IsComparedWithTheKernel(t *testing.T) {
 // Run it with -benchtime 20x: each time begins with a leaf of its own.
 func BenchmarkStep_ServerTurnsUp(b *testing.B) {
 	for _, n := range []int{1, 1000} {
-		for _, from := range []int{0, ShelfFrom} {
+		for _, from := range []int{0, liveness.Crowd} {
 			b.Run(fmt.Sprintf("hosts=%d/shelf=%v", n, from > 0), func(b *testing.B) {
 				b.ReportAllocs()
 				for b.Loop() {

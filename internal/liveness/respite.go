@@ -8,6 +8,12 @@ const (
 	Portion      = 256
 	PortionPause = 2 * time.Millisecond
 
+	// From Crowd hosts on, one rule that serves all is worth more than a route for each. Their routes are laid for it when nothing has
+	// been going on for StockRest, by portions too.
+	Crowd      = 16
+	StockRest  = 50 * time.Millisecond
+	StockPause = 4 * time.Millisecond
+
 	respiteMin  = 20 * time.Millisecond
 	respiteHost = 50 * time.Microsecond
 )

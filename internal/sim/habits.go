@@ -27,7 +27,7 @@ type habits struct {
 
 // usualHabits are the defaults of a config file.
 func usualHabits() habits {
-	return habits{shelf: leaf.ShelfFrom, links: 100 * time.Millisecond, through: 100 * time.Millisecond, drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
+	return habits{shelf: liveness.Crowd, links: 100 * time.Millisecond, through: 100 * time.Millisecond, drainMax: 10 * time.Second, damping: liveness.Damping{HalfLife: 5 * time.Second, Suppress: 2500, Reuse: 1000, Max: time.Minute}}
 }
 
 // drawHabits gives a world's. All that takes minutes by default is quick, so that its end is seen.
@@ -46,7 +46,7 @@ func drawHabits(r *rand.Rand) habits {
 		h.through = 100 * time.Millisecond
 	}
 	h.guard, h.mgmt = chance(r, 50), chance(r, 40)
-	h.shelf = pick(r, 1, 2, leaf.ShelfFrom)
+	h.shelf = pick(r, 1, 2, liveness.Crowd)
 	return h
 }
 

@@ -10,14 +10,14 @@ import (
 
 // Stop tells that a port no longer serves: first every withdrawal, then every removal. The hosts are remembered.
 func (t *Table) Stop(now time.Duration, port model.Port) []Change {
-	t.Halt(now, port)
+	t.Halt(port)
 	list, _ := t.Leave(now, port, math.MaxInt)
 	return list
 }
 
 // Halt tells that a port no longer serves, and leaves its hosts as they are until Leave takes them off, some at a time. Nobody asks
 // for them meanwhile. It costs the same whatever their number: what repairs their traffic waits for it.
-func (t *Table) Halt(_ time.Duration, port model.Port) {
+func (t *Table) Halt(port model.Port) {
 	p := t.ports[port]
 	p.serving, p.halted = false, true
 }
