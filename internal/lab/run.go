@@ -177,7 +177,7 @@ func (r *runner) announceGuests() error {
 		if n.Role != topology.Guest || !silent || len(n.Addresses) == 0 {
 			continue
 		}
-		if err := netns.Announce(r.space(n.Name), n.Addresses[0].Port); err != nil {
+		if err := netns.Announce(r.space(n.Name), n.Addresses[0].Port, n.Addresses[0].Port); err != nil {
 			return err
 		}
 	}

@@ -67,34 +67,38 @@ func occupy(port string, addr *net.IPNet, gateway net.IP, now func()) error {
 		}
 	}
 	now()
-	return announce(l, addr.IP)
+	return announce(l, l.Attrs().HardwareAddr, addr.IP)
 }
 
-// Announce tells everybody on a port's network of the port's first IPv4 address, by gratuitous ARP.
-func Announce(name, port string) error {
+// Announce tells of the first IPv4 address of a device, by gratuitous ARP that leaves by a port: the device itself or a member of it.
+func Announce(name, device, port string) error {
 	return Do(name, func() error {
-		l, err := netlink.LinkByName(port)
+		l, err := netlink.LinkByName(device)
 		if err != nil {
-			return fmt.Errorf("announce on %s: %w", port, err)
+			return fmt.Errorf("announce %s: %w", device, err)
+		}
+		by, err := netlink.LinkByName(port)
+		if err != nil {
+			return fmt.Errorf("announce %s on %s: %w", device, port, err)
 		}
 		addrs, err := netlink.AddrList(l, unix.AF_INET)
 		if err == nil && len(addrs) > 0 {
-			err = announce(l, addrs[0].IP)
+			err = announce(by, l.Attrs().HardwareAddr, addrs[0].IP)
 		}
 		if err != nil {
-			return fmt.Errorf("announce on %s: %w", port, err)
+			return fmt.Errorf("announce %s on %s: %w", device, port, err)
 		}
 		return nil
 	})
 }
 
-func announce(l netlink.Link, ip net.IP) error {
+func announce(by netlink.Link, mac net.HardwareAddr, ip net.IP) error {
 	s, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(s)
-	return unix.Sendto(s, announcement(l.Attrs().HardwareAddr, ip), 0, &unix.SockaddrLinklayer{Ifindex: l.Attrs().Index})
+	return unix.Sendto(s, announcement(mac, ip), 0, &unix.SockaddrLinklayer{Ifindex: by.Attrs().Index})
 }
 
 // announcement is a gratuitous ARP request, with its Ethernet header.

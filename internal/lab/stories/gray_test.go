@@ -21,7 +21,7 @@ import (
 type watched struct {
 	*flow
 	longest time.Duration
-	at      time.Time
+	ended   time.Time // when the last datagram was sent
 }
 
 // watch sends a datagram a millisecond until stop is closed. When a datagram arrived is told by the kernel of the receiver.
@@ -35,19 +35,18 @@ func (w *watched) watch(wg *sync.WaitGroup, stop <-chan struct{}) error {
 	}
 	wg.Go(func() {
 		buf, oob := make([]byte, 64), make([]byte, 128)
-		var last time.Time
+		last := time.Now()
 		for {
 			_, n, _, _, err := w.receive.ReadMsgUDP(buf, oob)
 			if err != nil {
+				w.longest = max(w.longest, w.ended.Sub(last)) // it never came back
 				return
 			}
 			at, ok := stampOf(oob[:n])
 			if !ok {
 				continue
 			}
-			if gap := at.Sub(last); !last.IsZero() && gap > w.longest {
-				w.longest, w.at = gap, last
-			}
+			w.longest = max(w.longest, at.Sub(last))
 			last = at
 		}
 	})
@@ -57,6 +56,7 @@ func (w *watched) watch(wg *sync.WaitGroup, stop <-chan struct{}) error {
 		for {
 			select {
 			case <-stop:
+				w.ended = time.Now()
 				time.Sleep(100 * time.Millisecond)
 				w.send.Close()
 				w.receive.Close()

@@ -92,7 +92,7 @@ func (s *stand) bonded(node string) {
 				return useLink(want, other)
 			})
 			if moved {
-				_ = netns.Announce(space(node), "br0")
+				_ = netns.Announce(space(node), "br0", active)
 			}
 		}
 	})
