@@ -178,6 +178,33 @@ func TestLeaf_GatewayResolvedBeforeItsLinkIsUp_OpensAllTheSame(t *testing.T) {
 	}
 }
 
+// That the link came up was among the messages that got lost. The neighbour's entry was resolved long ago, and nobody tells of it again.
+func TestLeaf_LinkCameUpUnheard_WithTheGatewayResolved_OpensAllTheSame(t *testing.T) {
+	w := newWorld(t, small())
+	w.open()
+	u := w.m.cfg.Uplinks[0]
+	gone := resolved(u)
+	gone.Present, gone.Resolved = false, false
+	w.port(u.Port, carrier(false))
+	w.do(step.NeighborChanged{NeighborState: gone})
+	w.pass(time.Second)
+	p := w.ports[u.Port]
+	p.Carrier = true
+	w.ports[u.Port] = p
+	s := w.snapshot()
+	s.Reason, s.Neighbors = "netlink lost messages", []step.NeighborState{resolved(u)}
+	w.do(s)
+	w.do(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
+	w.do(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
+	w.do(step.EndOfRIB{Peer: u.Neighbor})
+	w.pass(time.Second)
+	for _, d := range w.m.downs {
+		if !d.serving {
+			t.Errorf("port %s does not serve: %s", d.Port, d.why)
+		}
+	}
+}
+
 func TestLeaf_DeviceRecreated_IsDownAndUpAgain(t *testing.T) {
 	w := newWorld(t, small())
 	w.open()

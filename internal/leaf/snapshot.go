@@ -108,10 +108,14 @@ func (m *Machine) readAddresses(list []step.Address) {
 func (m *Machine) readNeighbors(list []step.NeighborState) {
 	for _, u := range m.ups {
 		i := slices.IndexFunc(list, func(n step.NeighborState) bool { return n.Port == u.Port && n.Addr == u.Neighbor && n.Present })
-		if i < 0 {
+		switch {
+		case i < 0:
 			u.Entry(false, false)
-		} else if u.Up {
+			u.early = false
+		case u.Up:
 			u.Entry(list[i].Resolved, list[i].Failed)
+		default: // that the link came up was among what got lost
+			u.early = list[i].Resolved
 		}
 	}
 }
