@@ -45,6 +45,9 @@ func (sp *speaker) offered(to *peering) []netip.Prefix {
 func (e *peering) offer(prefix netip.Prefix) (step.Path, bool) {
 	sp := e.owner.daemon.speaker
 	if a, ok := sp.adv[prefix]; ok {
+		if slices.Contains(a.Withheld, e.addr) {
+			return step.Path{}, false
+		}
 		return step.Path{Prefix: prefix, NextHop: e.other().addr, ASPath: []uint32{e.owner.as()}, MED: a.MED, Large: a.Large}, true
 	}
 	if e.side == 0 || e.s.w.cfg.feedCut {

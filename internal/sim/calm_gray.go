@@ -9,9 +9,10 @@ import (
 // returnsMax is how often a host may move while the way beyond a leaf is on trial: there and back for each.
 const returnsMax = 16
 
-// leafMute: a leaf forwards nothing and answers for itself. Servers that ask what is beyond it leave it; nobody else notices.
+// leafMute: a leaf forwards nothing and answers for itself. Servers that ask what is beyond it leave it, and if its gateways ask through it
+// all others, too.
 func (w *World) leafMute(r *rand.Rand) {
-	if w.cfg.habits.through == 0 {
+	if w.cfg.habits.through == 0 && w.cfg.habits.crossing == 0 {
 		return
 	}
 	l := pick(r, w.leaves...)
@@ -32,15 +33,26 @@ func (w *World) leafMute(r *rand.Rand) {
 	}
 	w.leftMute(c, l)
 	l.setMute(false)
-	w.runUntil(w.now + 8*time.Second)
+	w.runUntil(w.now + 8*time.Second + w.heldBack())
 	w.allReached(c)
 }
 
-// leftMute: whoever asks what is beyond his leaf, and has another one, has left the one that forwards nothing.
+// leftMute: whoever asks what is beyond his leaf, and has another one, has left the one that forwards nothing. So has everybody if the only
+// gateway asks, whom the leaf does not open without.
 func (w *World) leftMute(c *calm, l *node) {
+	expelled := w.cfg.habits.crossing > 0 && len(w.gateways) == 1 && l.leaf.LocalOnly == 0 && !slices.ContainsFunc(w.servers, func(n *node) bool {
+		used, _ := n.server.sides()
+		return used != nil && used.peer().node == l && !w.elsewhere(n.server, l)
+	})
 	for _, x := range c.watched {
 		s := x.host.at.server
 		used, _ := s.sides()
+		if used != nil && used.peer().node == l && expelled {
+			w.fail("mute-leaf-needs-another", "%s stays on %s, which forwards nothing", s.node.name, used.name)
+		}
+		if w.cfg.habits.through == 0 {
+			continue
+		}
 		if used == nil || !s.managed() || !w.elsewhere(s, l) || s.node.daemon.machine == nil {
 			continue
 		}

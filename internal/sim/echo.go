@@ -3,11 +3,12 @@ package sim
 import (
 	"time"
 
+	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
-// echo carries a server's question to what is beyond its leaf: up through the tables of the leaf and the gateway, and down again by
-// whichever leaf the gateway uses then. The answer is heard on the link that it comes by.
+// echo carries a question through a leaf. A server's is for what is beyond: it goes up through the tables of the leaf and the gateway, and
+// its answer down again by whichever leaf the gateway uses then. It is heard on the link that it comes by.
 func (n *node) echo(e step.SendEcho) {
 	w := n.w
 	p := n.kernel.port(e.Port)
@@ -16,6 +17,10 @@ func (n *node) echo(e step.SendEcho) {
 	}
 	in := p.peer()
 	if in.mac != e.DstMAC {
+		return
+	}
+	if n.role == gatewayRole {
+		w.after(p.link.delay, func() { w.through(in, e) })
 		return
 	}
 	w.after(p.link.delay, func() {
@@ -30,6 +35,33 @@ func (n *node) echo(e step.SendEcho) {
 			}
 		})
 	})
+}
+
+// through carries a gateway's question on: it comes back by itself, or it is for a host behind the leaf, whose answer takes the way that
+// its server uses then.
+func (w *World) through(in *port, e step.SendEcho) {
+	there := w.walk(in.node, in.name, e.To)
+	switch {
+	case !there.delivered:
+		return
+	case there.end != nil:
+		w.after(in.link.delay, func() { there.end.hearBack(there.by, e) })
+		return
+	case w.lost(there.in.link, 1-there.in.end):
+		return
+	}
+	w.after(2*there.in.link.delay+between(w.rng, 20*time.Microsecond, 200*time.Microsecond), func() {
+		if back := w.ascend(w.byAddr[e.To], e.From); back.delivered {
+			w.after(in.link.delay, func() { back.end.hearBack(back.by, e) })
+		}
+	})
+}
+
+// hearBack is the last link of what comes back to a gateway.
+func (n *node) hearBack(by model.Port, e step.SendEcho) {
+	if p := n.kernel.port(by); p != nil && !n.w.lost(p.link, 1-p.end) {
+		n.hearEcho(p, step.EchoSeen{Port: by, From: e.To, To: e.From, Ident: e.Ident, Seq: e.Seq})
+	}
 }
 
 // lost draws whether a link loses a frame sent by that end.
@@ -52,7 +84,7 @@ func (n *node) hearEcho(p *port, e step.EchoSeen) {
 func (n *node) setMute(on bool) {
 	if n.mute != on && !n.dead {
 		n.w.say("%s: forwards nothing: %v", n.name, on)
-		n.mute = on
+		n.mute, n.mutedAt = on, n.w.now
 		n.w.judge.touchAll()
 	}
 }

@@ -21,6 +21,7 @@ type habits struct {
 	hush      bool          // a downlink that passes nothing is closed
 	through   time.Duration // between two questions of servers to what is beyond their leaf; zero: none
 	guard     bool          // each leaf has one
+	crossing  time.Duration // between two questions of gateways through their leaves; zero: none
 	shelf     int           // from how many hosts on a leaf takes a server's with one rule, and a gateway gives them up with one
 	mgmt      bool          // leaves and gateways have a default route of the operator's
 }
@@ -47,6 +48,9 @@ func drawHabits(r *rand.Rand) habits {
 	}
 	h.guard, h.mgmt = chance(r, 50), chance(r, 40)
 	h.shelf = pick(r, 1, 2, liveness.Crowd)
+	if chance(r, 60) {
+		h.crossing = pick(r, 50*time.Millisecond, 100*time.Millisecond)
+	}
 	return h
 }
 

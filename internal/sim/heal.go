@@ -92,7 +92,17 @@ func (b broken) String() string {
 // bound is how long healing may take: the longest time that any law grants, and the pauses of effects that failed before.
 func (w *World) bound() time.Duration {
 	lf := w.leaves[0].leaf
-	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + lf.Damping.Max + lf.DrainMax + 20*time.Second + w.cfg.habits.hushed()
+	return w.cfg.grace + w.cfg.hold + lf.OpenDelayMax + 8*lf.HostProbe.Interval + lf.Damping.Max + lf.DrainMax + 20*time.Second + w.cfg.habits.hushed() + w.heldBack()
+}
+
+// heldBack is for how long a gateway may still keep the default route from a leaf that forwards again: twice as long each time.
+func (w *World) heldBack() (longest time.Duration) {
+	for _, g := range w.gateways {
+		for _, n := range g.daemon.memory.holds {
+			longest = max(longest, min(time.Second<<min(n, 7), 2*time.Minute))
+		}
+	}
+	return longest
 }
 
 // await lets time pass until everything flows and stays so; false if that takes longer than the bound.

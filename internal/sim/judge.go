@@ -62,6 +62,9 @@ type memory struct {
 	cutAt     time.Duration
 	alone     bool // it is open without a gateway
 	frozeAt   time.Duration
+	mute      map[string]bool    // leaves of which it said that they forward nothing
+	withheld  []netip.Addr       // leaves that it keeps the default route from
+	holds     map[netip.Addr]int // how often it began to
 }
 
 type ribKey struct {
@@ -83,7 +86,7 @@ type claimKey struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
 }
 
 // touch has a prefix walked after this step.

@@ -80,7 +80,19 @@ func (n *node) byIndex(index uint32) (model.Port, bool) {
 // decisions judges which leaves a gateway lets in, and notes which of a gateway's deletions are decided while the very leaf that the route leads to stands for the host. A
 // retry is the old decision, and so is what had to wait for something else.
 func (j *judge) decisions(d *daemon, actions []engine.Action) {
+	closed := map[uint32]bool{} // tables that nobody is to look into any more
 	for _, a := range actions {
+		if rule, ok := a.Want.Object.(step.Rule); ok && a.Want.Absent && rule.IIF == "" {
+			closed[rule.Table] = true
+		}
+	}
+	for _, a := range actions {
+		if n, ok := a.Emit.(step.Note); ok {
+			j.crossed(d, n)
+		}
+		if adv, ok := a.Want.Object.(step.Advertisement); a.Emit == nil && ok && !a.Want.Absent && adv.Prefix == anywhere {
+			j.withholds(d, adv)
+		}
 		if rule, ok := a.Want.Object.(step.Rule); a.Emit == nil && ok && !a.Want.Absent && d.memory.decided[a.Want.Key()] != a.Gen {
 			d.memory.decided[a.Want.Key()] = a.Gen
 			j.admission(d.node, rule)
@@ -90,7 +102,7 @@ func (j *judge) decisions(d *daemon, actions []engine.Action) {
 			continue
 		}
 		d.memory.decided[a.Want.Key()] = a.Gen
-		d.memory.suspect[a.Want.Key()] = a.Want.Absent && a.Want.After == (step.Key{}) && d.node.kernel.ways(r.Prefix.Addr()) < 2 && d.node.kernel.looked(r.Table) && j.stands(d, r)
+		d.memory.suspect[a.Want.Key()] = a.Want.Absent && a.Want.After == (step.Key{}) && d.node.kernel.ways(r.Prefix.Addr()) < 2 && d.node.kernel.looked(r.Table) && !closed[r.Table] && j.stands(d, r)
 	}
 }
 

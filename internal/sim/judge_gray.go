@@ -11,6 +11,9 @@ import (
 
 // This file judges what is done for silence, and what is done while no daemon runs.
 
+// frozen reports whether the daemon was lately: what it makes of silence then is its own.
+func (m *memory) frozen(now time.Duration) bool { return m.frozeAt > 0 && now < m.frozeAt+time.Minute }
+
 // silenceCloses: a port that is up is closed for silence only by order, and only by a leaf that knows who moved.
 func (j *judge) silenceCloses(n *node, o step.Gate, why string) {
 	m := &n.daemon.memory
@@ -37,13 +40,50 @@ func (j *judge) silent(d *daemon, name model.Port) {
 	p := d.node.kernel.port(name)
 	s := p.peer().node.server
 	used, _ := s.sides()
-	if used == nil || used.link != p.link || s.usedAt > since || p.link.badAt() >= since || j.w.now < d.memory.frozeAt+time.Minute {
+	if used == nil || used.link != p.link || s.usedAt > since || p.link.badAt() >= since || d.memory.frozen(j.w.now) {
 		return
 	}
 	for _, h := range s.hosts {
 		if _, spoke := d.memory.heardOn[neighKey{name, h.addr}]; spoke && !h.dead && h.bornAt < since && h.movedAt < since && !s.node.dead {
 			j.w.fail("silent-link-closes-alone", "%s takes %s for silent, and %s is there and has answered all the time", d.node.name, name, h.addr)
 			return
+		}
+	}
+}
+
+// crossed notes what a gateway says of its leaves' forwarding.
+func (j *judge) crossed(d *daemon, n step.Note) {
+	switch n.What {
+	case "leaf-mute":
+		d.memory.mute[n.Peer] = true
+	case "leaf-forwards":
+		d.memory.mute[n.Peer] = false
+	}
+}
+
+// withholds: a gateway keeps the default route only from a leaf that forwarded nothing lately, and never from the last one that it can tell it.
+func (j *judge) withholds(d *daemon, a step.Advertisement) {
+	m := &d.memory
+	was := m.withheld
+	m.withheld = slices.Clone(a.Withheld)
+	since := j.w.now - evidenceFor
+	others := 0
+	for _, e := range d.speaker.ends {
+		if (e.up || e.downAt > since) && !slices.Contains(a.Withheld, e.addr) {
+			others++
+		}
+	}
+	for _, e := range d.speaker.ends {
+		if !slices.Contains(a.Withheld, e.addr) || slices.Contains(was, e.addr) {
+			continue
+		}
+		m.holds[e.addr]++
+		l := e.other().owner
+		switch {
+		case others == 0:
+			j.w.fail("mute-leaf-needs-another", "%s keeps the default route from %s, and tells it to no other leaf", d.node.name, l.name)
+		case !l.mute && l.mutedAt < since && e.s.link.badAt() < since && !m.frozen(j.w.now):
+			j.w.fail("mute-leaf-needs-another", "%s keeps the default route from %s, which has forwarded all the time", d.node.name, l.name)
 		}
 	}
 }

@@ -46,6 +46,9 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 			m.resolved[ev.Port] = false
 			m.portDown[ev.Port] = now
 			m.losses[ev.Port]++
+			if p := d.node.kernel.port(ev.Port); p != nil && p.link != nil {
+				delete(m.mute, p.peer().node.name)
+			}
 		}
 	case step.Snapshot:
 		for _, u := range d.node.leaf.Uplinks {

@@ -139,7 +139,7 @@ func (j *judge) usable(g *node, e *peering, addr netip.Addr) (claim.Host, bool) 
 	m := &g.daemon.memory
 	_, ended := m.ended[e.addr]
 	in := e.port()
-	if ended || m.doubted[e.addr] || !in.toldOnce || !in.told.Up() {
+	if ended || m.doubted[e.addr] || m.mute[e.other().owner.name] || slices.Contains(m.withheld, e.addr) || !in.toldOnce || !in.told.Up() {
 		return claim.Host{}, false
 	}
 	slot := uint32(0)

@@ -247,7 +247,22 @@ func (k *kernel) lookup(iif model.Port, dst netip.Addr) (verdict, []step.NextHop
 			return v, hops
 		}
 	}
+	if h, ok := k.connected(dst); ok {
+		return forward, []step.NextHop{h}
+	}
 	return k.find(mainTable, dst, -1)
+}
+
+// connected is the way to the other end of a link between routers.
+func (k *kernel) connected(dst netip.Addr) (step.NextHop, bool) {
+	for _, p := range k.ports {
+		for _, a := range p.addrs {
+			if h := (step.NextHop{Dev: p.name, Via: dst}); a.Prefix.Bits() == 30 && a.Prefix.Contains(dst) && k.usable(h) {
+				return h, true
+			}
+		}
+	}
+	return step.NextHop{}, false
 }
 
 // find is the lookup in one table. A route whose next hops are all dead, or on ports without carrier where that is to be heeded,

@@ -15,6 +15,7 @@ var firstSeed = map[string]uint64{
 	"a link is closed though its host has moved":              230,
 	"an arrival is newer by less than MED can tell":           850,
 	"a shelf stays open when its port stops serving":          2210,
+	"a leaf without hosts is taken for mute":                  3,
 }
 
 // mutants breaks, one at a time, every invariant that the simulator checks and every law of the design that it can see.
@@ -104,6 +105,10 @@ var mutants = []mutant{
 	{"a link is closed though its host has moved", "leaf/trust.go", "		fed = fed && m.heard.Rival(h.Addr).Stamp == 0\n", "		fed = fed && h.Missed >= 0\n", "silent-link-closes-alone", 600},
 	{"a link that passes nothing is trusted", "leaf/trust.go", "	case silent && !t.silent && d.serving:", "	case silent && t.silent && d.serving:", "silence-moves-only-to-what-works", 400},
 	{"a server does not heed what is beyond its leaf", "server/through.go", "		return s.through.known\n", "		return false\n", "silence-moves-only-to-what-works", 200},
+	{"a gateway does not heed that nothing comes back through a leaf", "gateway/through.go", "	if silent && !c.silent && c.own {", "	if silent && c.silent && c.own {", "mute-leaf-needs-another", 300},
+	{"the last leaf is not told the default route", "gateway/through.go", "	if !other {\n		return \"no other leaf is seen to forward\"\n	}\n", "", "mute-leaf-needs-another", 300},
+	{"a leaf without hosts is taken for mute", "gateway/through.go", "	silent := c.looped && lost && quiet ||", "	silent := c.looped && (lost || !c.hosts.Proven()) && quiet ||", "mute-leaf-needs-another", 60},
+	{"a leaf that forwards again is never told the default route", "gateway/through.go", "	case !c.silent && c.back.Met(m.now.Mono):", "	case c.silent && c.back.Met(m.now.Mono):", "opens-in-the-end reach-after-heal", 200},
 	{"a server stays on a leaf that does not answer", "server/linkpair/pair.go", "	case used.Silent && s.Of(other).Fresh: // it", "	case used.Silent && s.Of(other).Fresh && p.dark: // it", "silence-moves-only-to-what-works drain-loses-nothing", 200},
 
 	// No daemon.

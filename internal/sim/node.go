@@ -30,13 +30,14 @@ type node struct {
 	server    *server // of servers
 	leaf      leaf.Config
 	gw        gateway.Config
-	own       netip.Addr // its router id, an address of its own
-	dead      bool       // no power
-	mute      bool       // it answers for itself and forwards nothing
-	stopped   bool       // its daemon ended in an orderly way
-	warden    *warden    // of leaves; nil: none
-	pristine  []string   // its tables before peerless
-	protoDown bool       // its driver closes ports by protodown
+	own       netip.Addr    // its router id, an address of its own
+	dead      bool          // no power
+	mute      bool          // it answers for itself and forwards nothing
+	mutedAt   time.Duration // when that last changed
+	stopped   bool          // its daemon ended in an orderly way
+	warden    *warden       // of leaves; nil: none
+	pristine  []string      // its tables before peerless
+	protoDown bool          // its driver closes ports by protodown
 	trouble   trouble
 	monoBase  time.Duration
 	wallBase  int64
@@ -102,7 +103,8 @@ func (n *node) powerOff() {
 	if n.daemon != nil {
 		n.daemon.die()
 	}
-	n.dead, n.mute, n.stopped = true, false, false
+	n.setMute(false)
+	n.dead, n.stopped = true, false
 	if n.daemon != nil {
 		n.daemon.diedAt = 0
 	}

@@ -26,6 +26,7 @@ func TestSeeds_OfOldBugs(t *testing.T) {
 		32:   "the way to the other gateway was in place before the rule that stops a loop",
 		256:  "after lost messages a host's only route was deleted before its proper one was in place",
 		288:  "a flood of addresses kept a port's real host from being asked",
+		521:  "a link that came up unheard, while messages were lost, left the gateway unresolved for good",
 		600:  "the default route was in place before the rule that keeps what came down from going up",
 		1014: "the same, by the other uplink",
 	} {

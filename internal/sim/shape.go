@@ -152,6 +152,7 @@ func (w *World) build(s shape, p pace, h habits) {
 	}
 	for _, g := range w.gateways {
 		g.gw.BypassFrom = h.shelf
+		g.gw.Through = gateway.Probe{Interval: h.crossing, Multiplier: detectMultiplier}
 	}
 	for _, n := range append(slices.Clone(w.leaves), w.gateways...) {
 		if h.mgmt {

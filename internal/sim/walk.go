@@ -17,8 +17,9 @@ type path struct {
 	bounced   string // where a gateway handed it back to its peer
 	why       string // it was not delivered
 	hops      []string
-	end       *node // the gateway that took it for its own
-	in        *port // of a server, by which it arrived, whatever became of it there
+	end       *node      // the gateway that took it for its own
+	by        model.Port // by which it came there
+	in        *port      // of a server, by which it arrived, whatever became of it there
 }
 
 const hopsMax = 12
@@ -52,7 +53,7 @@ func (w *World) follow(p *path, n *node, iif model.Port, dst netip.Addr, depth i
 	switch v {
 	case local:
 		p.delivered = n.role == gatewayRole
-		p.end = n
+		p.end, p.by = n, iif
 		p.why = n.name + " takes it for its own"
 		return
 	case blackhole:
