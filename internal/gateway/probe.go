@@ -172,8 +172,8 @@ func (m *Machine) onARP(ev step.ARPSeen) {
 	m.hear(ev)
 	m.hearThrough(ev)
 	l := m.probe.at(ev.Port)
-	if l == nil {
-		return
+	if l == nil || !l.leaf.port.Up() {
+		return // an answer that comes after the link's loss was on its way before it
 	}
 	if ev.SenderIP == l.leaf.Address {
 		if ev.Op != step.ARPReply {

@@ -138,8 +138,10 @@ func TestGateway_LinkOfStaticLeafReturns_WaitsForTheAnswer(t *testing.T) {
 	k.answered(2, append(bothAlive[:2:2], answer("to-A", c(200)))...)
 	k.step(step.PortChanged{PortState: withMAC(noCarrier("to-A"))})
 	k.wantLookup(t, c(200), "to-B")
+	k.step(answer("to-A", c(200))) // of before: packets and links are told of by different sockets
 	k.answered(2, bothAlive[1], answer("to-B", c(200)))
 	k.step(step.PortChanged{PortState: withMAC(up("to-A"))})
+	k.wantLookup(t, c(200), "to-B")
 	k.answered(6, append(bothAlive[:2:2], answer("to-B", c(200)))...)
 	k.wantLookup(t, c(200), "to-B")
 	k.step(answer("to-A", c(200)))
