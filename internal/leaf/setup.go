@@ -129,14 +129,15 @@ func (m *Machine) setupDownlink(d *downlink) {
 // setupAnswering: the kernel answers for the gateway address only, and on a leaf that is drained not even for that: a server
 // takes its silence as the wish that it leave. Whoever needs an answer to send gets it from us (see answerFor).
 func (m *Machine) setupAnswering(d *downlink) {
-	value, why := "1", "the kernel answers for the gateway address only"
+	value, why, urgent := "1", "the kernel answers for the gateway address only", false
 	switch {
 	case d.drained:
 		value, why = "8", "drain: the kernel does not answer, so that servers leave"
 	case d.group != nil && d.group.State == linkage.Local:
 		value, why = "8", "no gateway: a server that has a better link is to keep it"
+		urgent = true // before the port opens: a server asks as soon as it has carrier
 	}
-	m.sysctl("net/ipv4/conf/"+string(d.Port)+"/arp_ignore", value, why)
+	m.want(step.Want{Object: step.Sysctl{Path: "net/ipv4/conf/" + string(d.Port) + "/arp_ignore", Value: value}, Urgent: urgent, Why: why})
 }
 
 func (m *Machine) setupMAC(d *downlink, why string) {
