@@ -51,6 +51,7 @@ type memory struct {
 	doubted   map[netip.Addr]bool          // BFD with it went down
 	ended     map[netip.Addr]time.Duration // when it was told of the session's end
 	decided   map[step.Key]uint64          // the newest decision on a route that was judged
+	rules     map[step.Key]bool            // rules that it has asked for
 	suspect   map[step.Key]bool            // routes whose deletion was decided though a claim stands behind them
 	served    bool                         // the group is open
 	drained   bool                         // it takes itself for ordered to drain
@@ -86,7 +87,7 @@ type claimKey struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, rules: map[step.Key]bool{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
 }
 
 // touch has a prefix walked after this step.

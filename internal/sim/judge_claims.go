@@ -93,9 +93,11 @@ func (j *judge) decisions(d *daemon, actions []engine.Action) {
 		if adv, ok := a.Want.Object.(step.Advertisement); a.Emit == nil && ok && !a.Want.Absent && adv.Prefix == anywhere {
 			j.withholds(d, adv)
 		}
-		if rule, ok := a.Want.Object.(step.Rule); a.Emit == nil && ok && !a.Want.Absent && d.memory.decided[a.Want.Key()] != a.Gen {
-			d.memory.decided[a.Want.Key()] = a.Gen
-			j.admission(d.node, rule)
+		if rule, ok := a.Want.Object.(step.Rule); a.Emit == nil && ok {
+			if !a.Want.Absent && !d.memory.rules[rule.Key()] { // one that is put back is the old decision
+				j.admission(d.node, rule)
+			}
+			d.memory.rules[rule.Key()] = !a.Want.Absent
 		}
 		r, ok := a.Want.Object.(step.Route)
 		if a.Emit != nil || !ok || !r.Prefix.IsSingleIP() || d.memory.decided[a.Want.Key()] == a.Gen {
