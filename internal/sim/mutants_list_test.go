@@ -58,7 +58,7 @@ var mutants = []mutant{
 	{"a bypass stays open", "gateway/bypass.go",
 		"	case b.begun && m.settled >= b.doneAt && len(b.moving) == 0:", "	case b.begun && m.settled < b.doneAt:", "bypass-is-shut", 60},
 	{"a bypass is used though some of it leads elsewhere", "gateway/bypass.go",
-		" || b.leads[to] != len(b.hosts) {", " {", "standby-moves-nothing one-move reach-after-heal", 100},
+		" || b.leads[to] != len(b.hosts) {", " {", "standby-moves-nothing one-move reach-after-heal silence-moves-only-to-what-works", 100},
 
 	// Evidence and linkage.
 	{"soft evidence counts as hard (leaf)", "leaf/linkage/uplink.go",
