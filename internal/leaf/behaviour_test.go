@@ -155,53 +155,43 @@ func TestLeaf_TwoGateways_SoftEvidenceDemotesOnly(t *testing.T) {
 	}
 }
 
-// Link and neighbour reports come by different netlink groups: the gateway may be resolved before its link is known to be up.
+// Link and neighbour reports come by different netlink groups: the gateway may be resolved before its link is known to be up. Nobody tells of
+// it again, also where the word that the link came up was among what got lost.
 func TestLeaf_GatewayResolvedBeforeItsLinkIsUp_OpensAllTheSame(t *testing.T) {
-	w := newWorld(t, small())
-	w.open()
-	u := w.m.cfg.Uplinks[0]
-	gone := resolved(u)
-	gone.Present, gone.Resolved = false, false
-	w.port(u.Port, carrier(false))
-	w.do(step.NeighborChanged{NeighborState: gone})
-	w.pass(time.Second)
-	w.do(step.NeighborChanged{NeighborState: resolved(u)})
-	w.port(u.Port, carrier(true))
-	w.do(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
-	w.do(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
-	w.do(step.EndOfRIB{Peer: u.Neighbor})
-	w.pass(time.Second)
-	for _, d := range w.m.downs {
-		if !d.serving {
-			t.Errorf("port %s does not serve: %s", d.Port, d.why)
-		}
-	}
-}
-
-// That the link came up was among the messages that got lost. The neighbour's entry was resolved long ago, and nobody tells of it again.
-func TestLeaf_LinkCameUpUnheard_WithTheGatewayResolved_OpensAllTheSame(t *testing.T) {
-	w := newWorld(t, small())
-	w.open()
-	u := w.m.cfg.Uplinks[0]
-	gone := resolved(u)
-	gone.Present, gone.Resolved = false, false
-	w.port(u.Port, carrier(false))
-	w.do(step.NeighborChanged{NeighborState: gone})
-	w.pass(time.Second)
-	p := w.ports[u.Port]
-	p.Carrier = true
-	w.ports[u.Port] = p
-	s := w.snapshot()
-	s.Reason, s.Neighbors = "netlink lost messages", []step.NeighborState{resolved(u)}
-	w.do(s)
-	w.do(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
-	w.do(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
-	w.do(step.EndOfRIB{Peer: u.Neighbor})
-	w.pass(time.Second)
-	for _, d := range w.m.downs {
-		if !d.serving {
-			t.Errorf("port %s does not serve: %s", d.Port, d.why)
-		}
+	for name, learns := range map[string]func(w *world, u Uplink){
+		"told": func(w *world, u Uplink) {
+			w.do(step.NeighborChanged{NeighborState: resolved(u)})
+			w.port(u.Port, carrier(true))
+		},
+		"lost": func(w *world, u Uplink) {
+			p := w.ports[u.Port]
+			p.Carrier = true
+			w.ports[u.Port] = p
+			s := w.snapshot()
+			s.Reason, s.Neighbors = "netlink lost messages", []step.NeighborState{resolved(u)}
+			w.do(s)
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t, small())
+			w.open()
+			u := w.m.cfg.Uplinks[0]
+			gone := resolved(u)
+			gone.Present, gone.Resolved = false, false
+			w.port(u.Port, carrier(false))
+			w.do(step.NeighborChanged{NeighborState: gone})
+			w.pass(time.Second)
+			learns(w, u)
+			w.do(step.SessionChanged{Peer: u.Neighbor, AS: 65000, Up: true})
+			w.do(step.PathsChanged{Peer: u.Neighbor, Paths: defaultPath()})
+			w.do(step.EndOfRIB{Peer: u.Neighbor})
+			w.pass(time.Second)
+			for _, d := range w.m.downs {
+				if !d.serving {
+					t.Errorf("port %s does not serve: %s", d.Port, d.why)
+				}
+			}
+		})
 	}
 }
 
