@@ -202,7 +202,8 @@ func FuzzDecodeRoute(f *testing.F) {
 			t.Errorf("accepted %+v", r)
 		}
 		if ok { // and the mirror stands it
-			m := &mirror{scope: newScope(Options{WatchTables: []uint32{254}}), links: newLinkTable(nil), routes: map[routeKey]step.RouteState{}}
+			m := &mirror{scope: newScope(Options{WatchTables: []uint32{254}}), links: newLinkTable(nil), routes: map[routeKey]step.RouteState{},
+				plain: newPlainRoutes()}
 			m.onRoute(r, true, false)
 		}
 	})

@@ -84,7 +84,7 @@ func open(opts Options, eventBuffer int) (_ *Driver, err error) {
 	if d.events, err = dialEvents(eventBuffer); err != nil {
 		return nil, err
 	}
-	if err := ignoreOwn(d.events, d.wants.conn.PID()); err != nil {
+	if err := ignoreOwn(d.events, d.wants.conn.PID(), nil); err != nil {
 		return nil, err
 	}
 	now, err := newStamp(d.ioctl)

@@ -2,6 +2,7 @@ package rtnl
 
 import (
 	"cmp"
+	"maps"
 	"net/netip"
 	"slices"
 
@@ -23,9 +24,10 @@ type mirror struct {
 
 	ports     map[model.Port]step.PortState // as last told
 	addresses map[addressKey]bool           // value: noprefixroute
-	routes    map[routeKey]step.RouteState  // ours and the watched
+	routes    map[routeKey]step.RouteState  // the watched, and those of ours that are not plain
 	objects   map[routeKey]uint32           // the nexthop objects of those that have one
-	neighbors map[neighborKey]step.NeighborState
+	plain     plainRoutes                   // ours of one next hop
+	neighbors map[model.Port]map[netip.Addr]step.NeighborState
 }
 
 // scope is what the machine wants to hear of.
@@ -45,11 +47,6 @@ type routeKey struct {
 	table  uint32
 	prefix netip.Prefix
 	metric uint32
-}
-
-type neighborKey struct {
-	port model.Port
-	addr netip.Addr
 }
 
 func newScope(o Options) scope {
@@ -104,7 +101,8 @@ func (m *mirror) reset(c census, reason string) step.Snapshot {
 	m.addresses = map[addressKey]bool{}
 	m.routes = map[routeKey]step.RouteState{}
 	m.objects = map[routeKey]uint32{}
-	m.neighbors = map[neighborKey]step.NeighborState{}
+	m.plain = newPlainRoutes()
+	m.neighbors = map[model.Port]map[netip.Addr]step.NeighborState{}
 	m.links.replace(c.links)
 	for _, p := range m.scope.order {
 		m.tellPort(p)
@@ -140,8 +138,13 @@ func (m *mirror) snapshot(c census, reason string) step.Snapshot {
 	for _, r := range m.routes {
 		s.Routes = append(s.Routes, r)
 	}
-	for _, n := range m.neighbors {
-		s.Neighbors = append(s.Neighbors, n)
+	for key := range m.plain.routes {
+		if r, ok := m.known(key); ok {
+			s.Routes = append(s.Routes, r)
+		}
+	}
+	for _, there := range m.neighbors {
+		s.Neighbors = slices.AppendSeq(s.Neighbors, maps.Values(there))
 	}
 	for _, r := range c.rules {
 		if r.protocol == mark {
@@ -218,6 +221,9 @@ func (m *mirror) onLink(l link, present bool) []step.Event {
 	events := m.tellPort(l.name)
 	if known && old.name != l.name { // renamed
 		events = append(events, m.tellPort(old.name)...)
+	}
+	if !present || !l.adminUp {
+		delete(m.neighbors, l.name)
 	}
 	if known && (!present || old.adminUp != l.adminUp || old.carrier != l.carrier) {
 		events = append(events, m.followPort(l.name, false)...)
@@ -298,25 +304,32 @@ func (m *mirror) onAddress(a address, present bool) []step.Event {
 const neighborUsable = unix.NUD_REACHABLE | unix.NUD_STALE | unix.NUD_DELAY | unix.NUD_PROBE | unix.NUD_NOARP | unix.NUD_PERMANENT
 
 func (m *mirror) onNeighbor(n neighbor, present bool) []step.Event {
-	key := neighborKey{m.links.name(n.index), n.addr}
-	if !m.scope.ports[key.port] {
+	port := m.links.name(n.index)
+	if !m.scope.ports[port] {
 		return nil
 	}
 	now := step.NeighborState{
-		Neighbor: step.Neighbor{Port: key.port, Addr: n.addr, MAC: n.mac},
+		Neighbor: step.Neighbor{Port: port, Addr: n.addr, MAC: n.mac},
 		Present:  present,
 		Resolved: present && n.state&neighborUsable != 0,
 		Failed:   present && n.state&unix.NUD_FAILED != 0,
 		Ours:     n.flags&unix.NTF_EXT_LEARNED != 0,
 	}
-	last, known := m.neighbors[key]
-	if present {
-		m.neighbors[key] = now
-	} else {
-		delete(m.neighbors, key)
-	}
+	last, known := m.neighbors[port][n.addr]
+	m.keepNeighbor(now)
 	if present && known && last == now || !present && !known {
 		return nil
 	}
 	return []step.Event{step.NeighborChanged{NeighborState: now}}
+}
+
+func (m *mirror) keepNeighbor(n step.NeighborState) {
+	switch there := m.neighbors[n.Port]; {
+	case !n.Present:
+		delete(there, n.Addr)
+	case there == nil:
+		m.neighbors[n.Port] = map[netip.Addr]step.NeighborState{n.Addr: n}
+	default:
+		there[n.Addr] = n
+	}
 }

@@ -10,22 +10,41 @@ import (
 // keepRoute takes one route of a dump. Of several with one identity the kernel uses, and lists, the first first.
 func (m *mirror) keepRoute(r route) {
 	s := m.routeState(r)
-	if _, known := m.routes[keyOf(s)]; !known && (s.Ours || m.scope.watches(s)) {
+	if _, known := m.known(keyOf(s)); !known && (s.Ours || m.scope.watches(s)) {
 		m.put(s, r.object)
 	}
 }
 
 func (m *mirror) put(s step.RouteState, object uint32) {
-	m.routes[keyOf(s)] = s
-	delete(m.objects, keyOf(s))
-	if object != 0 {
-		m.objects[keyOf(s)] = object
+	key := keyOf(s)
+	m.forget(key)
+	switch {
+	case s.Ours && object == 0 && len(s.More) == 0:
+		m.plain.put(key, s.Route)
+		return
+	case object != 0:
+		m.objects[key] = object
 	}
+	m.routes[key] = s
 }
 
 func (m *mirror) forget(key routeKey) {
 	delete(m.routes, key)
 	delete(m.objects, key)
+	m.plain.forget(key)
+}
+
+// known gives a route as the kernel has it by all that was heard.
+func (m *mirror) known(key routeKey) (step.RouteState, bool) {
+	if r, ok := m.routes[key]; ok {
+		return r, true
+	}
+	r, ok := m.plain.get(key)
+	if !ok {
+		return step.RouteState{}, false
+	}
+	l, _ := m.links.named(r.NextHop.Dev)
+	return step.RouteState{Route: r, Present: true, Ours: true, Protocol: mark, LinkDown: !r.Blackhole && !(l.adminUp && l.carrier)}, true
 }
 
 func keyOf(r step.RouteState) routeKey { return routeKey{r.Table, r.Prefix, r.Metric} }
@@ -35,7 +54,7 @@ func keyOf(r step.RouteState) routeKey { return routeKey{r.Table, r.Prefix, r.Me
 func (m *mirror) onRoute(r route, present, replaced bool) []step.Event {
 	now := m.routeState(r)
 	now.Present = present
-	last, known := m.routes[keyOf(now)]
+	last, known := m.known(keyOf(now))
 	other := known && last.Protocol != now.Protocol
 	told := now.Ours || m.scope.watches(now)
 	switch {
@@ -111,6 +130,9 @@ func toldInOrder(changed []step.RouteState) []step.Event {
 // the carrier's return does not bring it back. A port that lost its last address is emptied as if closed. Our own routes
 // vanish here in silence, too: the machine knows that a closed port loses its state, and tells it again when the port opens.
 func (m *mirror) followPort(port model.Port, emptied bool) []step.Event {
+	if l, ok := m.links.named(port); !ok || !l.adminUp || emptied {
+		m.plain.empty(port)
+	}
 	var changed []step.RouteState
 	for key, r := range m.routes {
 		hops := r.Hops()

@@ -153,6 +153,16 @@ func TestMirror_Route(t *testing.T) {
 		}, ""},
 		{"only port closed", []route{def(3, 1), host}, down(1), "port u1 admin down carrier down; route 0.0.0.0/0 dev u1 metric 20 gone"},
 		{"one of two ports closed", []route{def(3, 1, 2)}, down(1), "port u1 admin down carrier down"},
+		{"another's where ours went with its port", []route{def(mark, 1)}, func(m *mirror) []step.Event {
+			return append(down(1)(m), m.onRoute(def(3, 2), true, false)...)
+		}, "port u1 admin down carrier down; route 0.0.0.0/0 dev u2 metric 20 present"},
+		{"ours again, by another hand, where it went with its port", []route{host}, func(m *mirror) []step.Event {
+			return append(down(1)(m), m.onRoute(host, true, false)...)
+		}, "port u1 admin down carrier down; route 10.10.10.2/32 dev u1 present ours"},
+		{"ours went with the last address of its port", []route{host}, func(m *mirror) []step.Event {
+			m.addresses = map[addressKey]bool{{"u1", prefix("172.31.1.1/30")}: false}
+			return append(m.onAddress(address{index: 1, prefix: prefix("172.31.1.1/30")}, false), m.onRoute(host, true, false)...)
+		}, "address 172.31.1.1/30 dev u1 gone; route 10.10.10.2/32 dev u1 present ours"},
 		{"carrier of the only port", []route{def(3, 1)}, carrierLost(1),
 			"port u1 admin up carrier down; route 0.0.0.0/0 dev u1 metric 20 present linkdown"},
 		{"carrier of the only port, by a nexthop object", []route{object(def(188, 1))}, carrierLost(1),
@@ -206,6 +216,25 @@ func carrierLost(index int) func(*mirror) []step.Event {
 	}
 }
 
+func TestMirror_RoutesThatWentWithTheirPort_AreThrownAwayInTheEnd(t *testing.T) {
+	m := aMirror()
+	put := func(from, to int, port model.Port) {
+		for _, w := range hostRoutes(to, port)[from:] {
+			m.note(w)
+		}
+	}
+	put(0, sweepMin-1, "u1")
+	down(1)(m)
+	put(sweepMin-1, sweepMin, "u2")
+	if have := len(m.plain.routes); have != 1 {
+		t.Errorf("%d routes are kept, want 1", have)
+	}
+	put(0, 3*sweepMin, "u2")
+	if have := len(m.plain.routes); have != 3*sweepMin {
+		t.Errorf("%d routes are kept, want all %d", have, 3*sweepMin)
+	}
+}
+
 func TestMirror_Neighbor_OnlyChangesOfSubstance(t *testing.T) {
 	m := aMirror()
 	ours := step.Neighbor{Port: "u1", Addr: addr("172.31.1.1"), MAC: macOne}
@@ -224,6 +253,11 @@ func TestMirror_Neighbor_OnlyChangesOfSubstance(t *testing.T) {
 	m.note(step.Want{Object: ours})
 	if have := lines(m.onNeighbor(neighbor{index: 1, addr: ours.Addr}, false)); !strings.Contains(have, "gone") {
 		t.Errorf("an entry of ours that another hand deleted: told %q", have)
+	}
+	tell(unix.NUD_REACHABLE)
+	down(1)(m) // takes all
+	if have := tell(unix.NUD_REACHABLE); have != is+"resolved" {
+		t.Errorf("back after its port was closed: told %q", have)
 	}
 	if have := lines(m.onNeighbor(neighbor{index: 5, addr: ours.Addr}, true)); have != "" {
 		t.Errorf("told of a stranger: %s", have)

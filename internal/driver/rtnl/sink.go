@@ -49,7 +49,9 @@ func (d *Driver) applyClosings(wants []step.Want, errs []error) {
 		}
 	}
 	if len(ports) > 0 {
+		restore := d.hush(ports)
 		d.gates.closePorts(ports, errs)
+		restore()
 	}
 }
 
