@@ -3,6 +3,7 @@ package server
 import (
 	"cmp"
 	"fmt"
+	"iter"
 	"net/netip"
 	"slices"
 	"time"
@@ -59,7 +60,16 @@ type host struct {
 
 // hosts lists every address that may be announced: our own, then the guests', each by address.
 func (m *Machine) hosts() []host {
-	var list []host
+	list := m.own(len(m.guests))
+	for g := range m.present() {
+		list = append(list, m.hostOf(g))
+	}
+	return list
+}
+
+// own lists this machine's addresses; there will be room for more.
+func (m *Machine) own(more int) []host {
+	list := make([]host, 0, len(m.addresses)+more)
 	upper := m.upper()
 	for _, a := range m.addresses {
 		addr := a.Prefix.Addr()
@@ -73,12 +83,23 @@ func (m *Machine) hosts() []host {
 			list = append(list, host{addr: addr, mac: mac, port: a.Port, own: true})
 		}
 	}
-	for i := range m.guests {
-		if g := &m.guests[i]; m.port(g.port).Up() {
-			list = append(list, m.hostOf(g))
+	return list
+}
+
+// present gives the guests whose port is up.
+func (m *Machine) present() iter.Seq[*guest] {
+	return func(yield func(*guest) bool) {
+		var port step.PortState // most are behind the same few
+		for i := range m.guests {
+			g := &m.guests[i]
+			if i == 0 || port.Port != g.port {
+				port = m.port(g.port)
+			}
+			if port.Up() && !yield(g) {
+				return
+			}
 		}
 	}
-	return list
 }
 
 func (m *Machine) hostOf(g *guest) host { return host{addr: g.addr, mac: g.mac, port: g.port} }
@@ -110,21 +131,22 @@ func (r round) String() string {
 	return s
 }
 
-// audience lists who is announced, and behind them who is asked first: in a repetition all guests.
-func (m *Machine) audience(again bool) []host {
-	var tell, ask []host
-	for _, h := range m.hosts() {
-		if !h.own {
-			g, _ := slices.BinarySearchFunc(m.guests, h.addr, byAddr)
-			h.ask = again || m.now-m.guests[g].seen > lately
+// audience lists who is announced, and behind them who is asked first: in a repetition all guests. A failover waits for it.
+func (m *Machine) audience(again bool) (hosts []host, told int) {
+	hosts = m.own(len(m.guests))
+	for _, ask := range []bool{false, true} {
+		for g := range m.present() {
+			if (again || m.now-g.seen > lately) == ask {
+				h := m.hostOf(g)
+				h.ask = ask
+				hosts = append(hosts, h)
+			}
 		}
-		if h.ask {
-			ask = append(ask, h)
-		} else {
-			tell = append(tell, h)
+		if !ask {
+			told = len(hosts)
 		}
 	}
-	return append(tell, ask...)
+	return hosts, told
 }
 
 // announceAll announces every address straight out of the link, past bridge and bond, and says how many. The first ones
@@ -135,7 +157,7 @@ func (m *Machine) announceAll(r model.Role, why string, again bool) round {
 	if r == model.RoleUnknown || !s.up {
 		return round{}
 	}
-	hosts := m.audience(again)
+	hosts, told := m.audience(again)
 	first := min(len(hosts), urgentMax)
 	if len(m.rest) > 0 {
 		m.disarm(step.Timer{Kind: timerMore})
@@ -145,13 +167,7 @@ func (m *Machine) announceAll(r model.Role, why string, again bool) round {
 		m.announce(s.port, h, true, why)
 	}
 	m.armMore()
-	asked := 0
-	for _, h := range hosts {
-		if h.ask {
-			asked++
-		}
-	}
-	return round{told: len(hosts) - asked, asked: asked}
+	return round{told: told, asked: len(hosts) - told}
 }
 
 func (m *Machine) armMore() {
@@ -190,8 +206,8 @@ func (m *Machine) ask(h host) {
 	})
 }
 
-// present announces a guest that was asked, and is here. What it sent before it was asked says nothing.
-func (m *Machine) present(g *guest) {
+// answered announces a guest that was asked, and is here. What it sent before it was asked says nothing.
+func (m *Machine) answered(g *guest) {
 	asked := g.asked
 	g.asked = 0
 	if s := m.sideOf(m.roundPort); asked != 0 && m.now-asked <= answerMax && s != nil && s.up && m.device.there {
@@ -272,8 +288,8 @@ func (m *Machine) onAddress(e step.AddressChanged) {
 	if active == model.RoleUnknown || !m.side(active).up {
 		return
 	}
-	for _, h := range m.hosts() {
-		if h.own && h.addr == addr {
+	for _, h := range m.own(0) {
+		if h.addr == addr {
 			m.announce(m.side(active).port, h, false, "new address")
 		}
 	}

@@ -46,16 +46,27 @@ func (m *Machine) isMember(p step.PortState) bool {
 	return p.Present && bridge != "" && p.Master == bridge && p.Port != m.cfg.Device && m.sideOf(p.Port) == nil
 }
 
-// syncGuests listens where it is called for and drops the guests that no longer are.
+// syncGuests listens where it is called for and drops the guests that no longer are. Mostly none is: a failover waits for it, so
+// they are not gone through one by one to find out.
 func (m *Machine) syncGuests() {
-	for i := 0; i < len(m.guests); {
-		switch g := m.guests[i]; {
-		case !m.isMember(m.port(g.port)):
-			m.drop(i, string(g.port)+" is gone")
-		case m.isOwn(g.addr):
+	behind := 0
+	for _, p := range m.ports {
+		if m.isMember(p) {
+			behind += m.guestsOn(p.Port)
+		}
+	}
+	if behind < len(m.guests) {
+		m.guests = slices.DeleteFunc(m.guests, func(g guest) bool {
+			gone := !m.isMember(m.port(g.port))
+			if gone {
+				m.lose(g, string(g.port)+" is gone")
+			}
+			return gone
+		})
+	}
+	for _, a := range m.addresses {
+		if i, ok := slices.BinarySearchFunc(m.guests, a.Prefix.Addr(), byAddr); ok {
 			m.drop(i, "an address of this machine")
-		default:
-			i++
 		}
 	}
 	m.syncListening()
@@ -167,7 +178,7 @@ func (m *Machine) learn(now model.Instant, g guest) {
 	i, known := slices.BinarySearchFunc(m.guests, g.addr, byAddr)
 	if known && m.guests[i].mac == g.mac && m.guests[i].port == g.port {
 		m.guests[i].seen = now.Mono
-		m.present(&m.guests[i])
+		m.answered(&m.guests[i])
 		return
 	}
 	before := m.guestsOn(g.port)
@@ -207,6 +218,11 @@ func (m *Machine) oldest() int {
 func (m *Machine) drop(i int, why string) {
 	g := m.guests[i]
 	m.guests = slices.Delete(m.guests, i, i+1)
+	m.lose(g, why)
+}
+
+// lose says that a guest is no longer among them.
+func (m *Machine) lose(g guest, why string) {
 	m.settled(g.port, -1)
 	m.note(step.Note{What: "guest-gone", Port: g.port, Addr: g.addr, Text: fmt.Sprintf("guest %s is forgotten", g.addr), Why: why})
 }
@@ -220,13 +236,13 @@ func (m *Machine) forget(addr netip.Addr, why string) {
 
 func (m *Machine) onAge(now model.Instant) {
 	m.aging = false
-	for i := 0; i < len(m.guests); {
-		if now.Mono-m.guests[i].seen >= guestAge {
-			m.drop(i, "no sign of it for "+guestAge.String())
-			continue
+	m.guests = slices.DeleteFunc(m.guests, func(g guest) bool {
+		gone := now.Mono-g.seen >= guestAge
+		if gone {
+			m.lose(g, "no sign of it for "+guestAge.String())
 		}
-		i++
-	}
+		return gone
+	})
 	m.syncListening()
 	if len(m.guests) > 0 {
 		m.aging = true
