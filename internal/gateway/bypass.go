@@ -180,6 +180,7 @@ func (m *Machine) leaveBypass(h *mapping.Host, after step.Key, why string) {
 	}
 	delete(b.hosts, h.Addr)
 	delete(b.absent, h.Addr)
+	delete(b.moving, h.Addr)
 	b.leads[l]--
 	m.emit(step.Want{Object: m.bypassRoute(h, id, l), Absent: true, After: after, Why: why})
 }
@@ -200,7 +201,10 @@ func (m *Machine) openBypass(l *leaf, k *mapping.Link) bool {
 	for _, r := range m.bypassRules(b) {
 		m.emit(step.Want{Object: r, Urgent: true, Why: "its hosts go to leaf " + m.leaves[to].Name, Cause: k.Cause})
 	}
-	m.scratch = m.table.AppendUnder(m.scratch[:0], b.id)
+	m.scratch = m.scratch[:0]
+	if len(b.absent) > 0 || m.table.Under(b.id) != len(b.hosts) { // else all of them are on it, and need nothing
+		m.scratch = m.table.AppendUnder(m.scratch, b.id)
+	}
 	for i, h := range m.scratch {
 		if _, absent := b.absent[h.Addr]; absent || b.hosts[h.Addr] != h {
 			m.touch(h)
@@ -234,19 +238,21 @@ func (m *Machine) strays(h *mapping.Host, choice mapping.Choice, after step.Key)
 	m.leaveBypass(h, after, "it is not by leaf "+m.leaves[b.to].Name)
 }
 
-// reviewBypasses shuts those that have done their work, and those that would lead to where nobody is, or away from where a host may be again.
+// reviewBypasses shuts those that have done their work, and those that lead to where nobody is any more. Where the port that failed is up
+// again, whoever is claimed there leaves when he is settled; all others still have to.
 func (m *Machine) reviewBypasses() {
 	left := m.opened[:0]
 	for _, id := range m.opened {
 		b := m.bypasses[id]
 		from, to := m.table.Link(b.from, id), m.table.Link(b.to, id)
+		lost := !m.table.Serving(b.to) || to == nil || !m.table.Up(to)
+		if back := from == nil || m.leaves[b.from].phase == serving && !m.table.Failed(from); !b.begun && (lost || back) {
+			m.emit(step.Disarm{Timer: bypassTimer(id)})
+			m.settleBypass(b)
+		}
 		switch {
-		case !m.table.Serving(b.to) || to == nil || !m.table.Up(to), from == nil || m.leaves[b.from].phase == serving && !m.table.Failed(from):
-			m.shutBypass(b, true, "the server port has changed again")
-			if !b.begun {
-				m.emit(step.Disarm{Timer: bypassTimer(id)})
-				m.settleBypass(b)
-			}
+		case lost:
+			m.shutBypass(b, true, "leaf "+m.leaves[b.to].Name+" does not stand by any more")
 		case b.begun && m.settled >= b.doneAt && len(b.moving) == 0:
 			m.shutBypass(b, false, "its hosts have their routes")
 		default:

@@ -108,6 +108,36 @@ func TestBypass_OldRoutesAreNotGoneYet_StaysOpen(t *testing.T) {
 	}
 }
 
+// A server that has left does not come back with its link: the bypass serves whoever is not claimed there any more until his old route is gone.
+func TestBypass_PortIsUpAgain_WhoeverHasLeftIsServed(t *testing.T) {
+	k, hosts := laid(t)
+	k.step(portDown(1))
+	k.hold = true
+	for _, p := range hosts {
+		if p.Prefix.Addr() != c(21) {
+			k.step(paths(addrA, step.Path{Prefix: p.Prefix, Withdrawn: true}))
+		}
+	}
+	k.step(paths(addrA, attachment(addrA, 1, claim.Up, claim.ReasonReady)))
+	if _, absent := k.asked(); absent < 4 {
+		t.Fatalf("%d old routes are about to go", absent)
+	}
+	for _, w := range k.pending {
+		if r, rule := w.Object.(step.Rule); rule && w.Absent {
+			t.Errorf("%s is to go before them", r)
+		}
+	}
+	k.hold = false
+	k.apply()
+	k.wait(100 * time.Millisecond)
+	for i := byte(11); i <= 14; i++ {
+		k.wantLookup(t, c(i), "to-B")
+	}
+	if k.bypassOpen(1) {
+		t.Error("the bypass is still open")
+	}
+}
+
 // While it is open, whatever is news about its hosts or its ends goes before.
 func TestBypass_NewsWhileOpen(t *testing.T) {
 	tests := []struct {
@@ -144,6 +174,22 @@ func TestBypass_NewsWhileOpen(t *testing.T) {
 				t.Error("the bypass is still open")
 			}
 		})
+	}
+}
+
+// Somebody who has come since the bypass was laid is not on it yet, and is not forgotten for it.
+func TestBypass_HostIsNotOnItYet_IsRepairedAtOnce(t *testing.T) {
+	k, _ := laid(t)
+	k.step(paths(addrA, hostUnder(addrA, c(15), 1, 0)))
+	if got := k.onBypass(1, 15); got != "" {
+		t.Fatalf("on the bypass already, by %q", got)
+	}
+	k.step(portDown(1))
+	for _, i := range []byte{11, 14, 15} {
+		k.wantLookup(t, c(i), "to-B")
+	}
+	if !k.bypassOpen(1) {
+		t.Error("the bypass is shut")
 	}
 }
 

@@ -167,22 +167,22 @@ func (m *Machine) report(h *mapping.Host, choice mapping.Choice, cause step.Caus
 
 // fault is the fault information of the gateway: which leaf port and which server port were disconnected, why, and which
 // hosts that concerns: all that the leaf claims there, also those that have moved already, since the other leaf's claim may
-// be faster than this word.
+// be faster than this word. The repair waits for it, so only those that it names are looked at.
 func (m *Machine) fault(l *leaf, k *mapping.Link) {
 	var first []string
 	var only netip.Addr
-	n, moved := 0, mapping.None
-	k.Claims(func(c *mapping.Claim) {
-		if n++; n <= listMax {
+	n, moved := k.Standing(), mapping.None
+	for c := range k.Claims() {
+		if n == 1 {
 			only = c.Host.Addr
-			first = append(first, c.Host.Addr.String())
 		}
+		first = append(first, c.Host.Addr.String())
 		if to := m.table.Forward(c.Host); to != l.id {
 			moved = to
 		}
-	})
-	if n != 1 {
-		only = netip.Addr{}
+		if len(first) == listMax {
+			break
+		}
 	}
 	text := fmt.Sprintf("leaf %s port %s lost server port %s: ", l.Name, m.leafPortName(l.id, k.Said.PortIndex), m.serverPort(k.ID))
 	switch other := m.table.Standby(k.ID, l.id); {

@@ -199,6 +199,24 @@ func checkBooks(t *rapid.T, k *kernel) {
 			}
 		}
 	}
+	under := map[model.AttachmentID]int{}
+	for _, l := range k.machine.leaves {
+		for _, link := range k.machine.table.Links(l.id) {
+			n := 0
+			for range link.Claims() {
+				n++
+			}
+			if n != link.Standing() {
+				t.Fatalf("%d claims stand under server port %d of leaf %s, and %d are counted", n, link.ID, l.Name, link.Standing())
+			}
+			under[link.ID] = len(k.machine.table.AppendUnder(nil, link.ID))
+		}
+	}
+	for id, n := range under {
+		if have := k.machine.table.Under(id); have != n {
+			t.Fatalf("%d hosts are under server port %d, and %d are counted", n, id, have)
+		}
+	}
 	for id, b := range k.machine.bypasses {
 		if b.open {
 			t.Fatalf("the bypass of server port %d is open, and all is settled", id)

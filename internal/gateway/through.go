@@ -167,15 +167,11 @@ func (m *Machine) meetWitnesses(l *leaf) {
 			continue
 		}
 		c.next = k.ID + 1
-		var found netip.Addr
-		k.Claims(func(c *mapping.Claim) {
-			if !found.IsValid() && c.Host.Primary == l.id {
-				found = c.Host.Addr
+		for said := range k.Claims() {
+			if said.Host.Primary == l.id {
+				c.hosts.Meet(said.Host.Addr)
+				return
 			}
-		})
-		if found.IsValid() {
-			c.hosts.Meet(found)
-			return
 		}
 	}
 	c.next = 0
@@ -314,14 +310,10 @@ func (m *Machine) mustKeep(l *leaf) string {
 		return ""
 	}
 	for _, k := range m.table.Links(l.id) {
-		why := ""
-		k.Claims(func(c *mapping.Claim) {
+		for c := range k.Claims() {
 			if c.Host.Primary == l.id && !m.elsewhere(c) {
-				why = c.Host.Addr.String() + " has no other leaf that works"
+				return c.Host.Addr.String() + " has no other leaf that works"
 			}
-		})
-		if why != "" {
-			return why
 		}
 	}
 	return ""

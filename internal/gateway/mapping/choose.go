@@ -15,8 +15,9 @@ type Choice struct {
 
 // Choose decides where a host belongs: to the newest claim among usable ones, with another leaf that has the same server
 // port up standing by. If no claim can be used, the newest one remembered says which server port to look for: where that
-// port failed on a leaf that still serves, the other leaf becomes the primary tentatively; where the leaf itself is lost,
-// or withdrew the host without a word on the port, the other leaf stays the backup, which needs no work for each host.
+// port failed on a leaf that still serves, the other leaf becomes the primary tentatively, and stays it though the port comes up again;
+// where the leaf itself is lost, or withdrew the host without a word on the port, the other leaf stays the backup, which needs no work
+// for each host.
 func (t *Table) Choose(h *Host) Choice {
 	if best := t.newest(h, t.usable); best != nil {
 		if t.Doubted(best.Link.Leaf) && !best.Static {
@@ -34,7 +35,7 @@ func (t *Table) Choose(h *Host) Choice {
 	switch {
 	case other == None || last.Static:
 		return Choice{Primary: None, Backup: None, Basis: last, State: Unserved}
-	case t.leaves[last.Link.Leaf].serving && t.Down(last):
+	case t.leaves[last.Link.Leaf].serving && t.Down(last), h.State == Tentative && h.Primary == other:
 		return Choice{Primary: other, Backup: None, Basis: last, State: Tentative}
 	default:
 		return Choice{Primary: None, Backup: other, Basis: last, State: Sheltered}

@@ -23,7 +23,8 @@ func (t *Table) Hear(l LeafID, addr netip.Addr, said claim.Host) *Host {
 		t.arrival++
 		c.arrival = t.arrival
 	}
-	c.Said, c.gone, c.session = said, false, t.leaves[l].session
+	c.Said, c.session = said, t.leaves[l].session
+	c.withdraw(false)
 	t.attach(c, t.addLink(l, said.Attachment))
 	return h
 }
@@ -93,7 +94,7 @@ func (t *Table) Withdraw(l LeafID, addr netip.Addr) (c *Claim, kept bool) {
 	if t.live(c) {
 		t.leaves[l].claims--
 	}
-	c.gone = true
+	c.withdraw(true)
 	if t.newest(h, t.usable) == nil && t.standby(c.Link.ID, l) != None {
 		return c, true
 	}
@@ -112,7 +113,7 @@ func (t *Table) Forget(c *Claim) {
 	if t.live(c) && !c.Static {
 		t.leaves[c.Link.Leaf].claims--
 	}
-	c.gone = true
+	c.withdraw(true)
 	c.unlink()
 }
 
@@ -213,19 +214,45 @@ func (t *Table) attach(c *Claim, k *Link) {
 		k.head = c
 	}
 	k.tail = c
+	k.size++
+	if !c.gone {
+		k.standing++
+	}
+}
+
+func (c *Claim) linked() bool { return c.Link != nil && (c.prev != nil || c.Link.head == c) }
+
+// withdraw marks the claim as gone, or as heard again.
+func (c *Claim) withdraw(gone bool) {
+	switch {
+	case c.gone == gone:
+		return
+	case c.linked() && gone:
+		c.Link.standing--
+	case c.linked():
+		c.Link.standing++
+	}
+	c.gone = gone
 }
 
 // unlink leaves Link itself in place: a claim that is gone still tells where it was.
 func (c *Claim) unlink() {
+	if !c.linked() {
+		return
+	}
 	k := c.Link
+	k.size--
+	if !c.gone {
+		k.standing--
+	}
 	if c.prev != nil {
 		c.prev.next = c.next
-	} else if k.head == c {
+	} else {
 		k.head = c.next
 	}
 	if c.next != nil {
 		c.next.prev = c.prev
-	} else if k.tail == c {
+	} else {
 		k.tail = c.prev
 	}
 	c.prev, c.next = nil, nil

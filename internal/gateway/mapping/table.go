@@ -8,6 +8,7 @@
 package mapping
 
 import (
+	"iter"
 	"math"
 	"net/netip"
 	"slices"
@@ -61,6 +62,8 @@ type Link struct {
 	session    uint32
 	downAt     uint64 // arrival of the word that the port is not up
 	head, tail *Claim
+	size       int // of that list
+	standing   int // of those, the ones that are not gone
 }
 
 // Claim is what one leaf said of one host.
@@ -245,13 +248,29 @@ func (t *Table) AppendHosts(to []*Host, l LeafID) []*Host {
 	return to
 }
 
-// Claims visits the claims that stand under a link and were not withdrawn.
-func (k *Link) Claims(visit func(*Claim)) {
-	for c := k.head; c != nil; c = c.next {
-		if !c.gone {
-			visit(c)
+// Claims gives the claims that stand under a link and were not withdrawn.
+func (k *Link) Claims() iter.Seq[*Claim] {
+	return func(yield func(*Claim) bool) {
+		for c := k.head; c != nil; c = c.next {
+			if !c.gone && !yield(c) {
+				return
+			}
 		}
 	}
+}
+
+// Standing is the number of them.
+func (k *Link) Standing() int { return k.standing }
+
+// Under is the length of what AppendUnder would add.
+func (t *Table) Under(id model.AttachmentID) int {
+	n := 0
+	for l := range t.leaves {
+		if k := t.Link(LeafID(l), id); k != nil {
+			n += k.size
+		}
+	}
+	return n
 }
 
 // AppendUnder adds the hosts that any leaf claims or claimed under an attachment. A host may come twice.
