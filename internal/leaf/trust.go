@@ -25,6 +25,8 @@ const (
 	hushMax = 10 * time.Minute
 	// againGap is the pause between two questions to a host that shows up on a link in doubt.
 	againGap = 5 * time.Millisecond
+	// A link that many hosts are behind is called silent later than others, by this at most.
+	crowdMax = time.Second
 )
 
 // trust is what is known of a downlink's passing frames.
@@ -34,6 +36,7 @@ type trust struct {
 	silent  bool // its hosts answered, and none of them does any more
 	doubted bool // it was silent, and nobody has answered since
 	since   time.Duration
+	quiet   time.Duration // since when nobody has answered though all were asked; zero: somebody has
 	asked   time.Duration
 	sign    time.Duration // in doubt: when somebody first showed himself
 	hush    string        // why we closed it; empty: we did not, for its silence
@@ -83,13 +86,18 @@ func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	m.links.Fired(now.Mono, t.due)
 	t.watch.Excuse(m.links.Until())
 	silent, ask := t.watch.Tick(now.Mono)
+	if !silent {
+		t.quiet = 0
+	} else if t.quiet == 0 {
+		t.quiet = now.Mono
+	}
 	for _, a := range ask {
 		m.askLink(d, a, "does the link pass frames")
 	}
 	m.armWatch(d, t.watch.Next())
 	pace := m.cfg.LinkProbe
 	switch {
-	case silent && !t.silent && d.serving:
+	case silent && !t.silent && d.serving && now.Mono-t.quiet >= m.crowdTime(d):
 		m.fallSilent(now, d)
 	case t.silent && now.Mono-t.since >= silentMax:
 		m.doubt(now, d, "nobody is left behind it who could answer")
@@ -98,6 +106,12 @@ func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	case t.doubted && d.serving && t.sign != 0 && now.Mono-t.sign >= time.Duration(2*pace.Multiplier)*pace.Interval && m.mayHush(d):
 		m.fallSilent(now, d)
 	}
+}
+
+// crowdTime is how much longer than usual the hosts behind a port may all be silent: they may have gone with their server to its other link,
+// and the more they are the later the other leaf's claims come through.
+func (m *Machine) crowdTime(d *downlink) time.Duration {
+	return min(liveness.Word(m.hosts.Count(d.Port)), crowdMax)
 }
 
 // linkSource is an address that the other leaf does not have.

@@ -6,6 +6,7 @@ import (
 
 	"peerless/internal/claim"
 	"peerless/internal/leaf/neighbor"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -88,6 +89,33 @@ func TestLeaf_LinkPassesNothing_WithinTheBound(t *testing.T) {
 }
 
 // The other leaf's probe of its standby link is answered by this one, and must not count here.
+// Many hosts may have gone with their server to its other link, which is heard of later than of one. But they are not waited for without end.
+func TestLeaf_ManyHostsAreSilent_TheirMoveIsWaitedFor(t *testing.T) {
+	after := func(hosts int) time.Duration {
+		cfg := watching(false)
+		cfg.LinkProbe.Interval, cfg.Downlinks[0].MaxHosts = 10*time.Millisecond, 256
+		w := served(t, cfg)
+		for i := range hosts {
+			w.do(garp("A2", 10+i))
+		}
+		w.pass(100 * time.Millisecond)
+		w.cut["A2"] = true
+		for waited := time.Duration(0); waited < time.Second; waited += time.Millisecond {
+			if a, _ := w.attachment(2); a.State == claim.Down {
+				return waited
+			}
+			w.pass(time.Millisecond)
+		}
+		t.Fatalf("with %d hosts more the link is never called silent", hosts)
+		return 0
+	}
+	const hosts = 200
+	few, many := after(0), after(hosts)
+	if more := many - few; more < liveness.Word(hosts)-10*time.Millisecond || more > liveness.Word(hosts)+20*time.Millisecond {
+		t.Errorf("called silent after %s with one host, after %s with %d more", few, many, hosts)
+	}
+}
+
 func TestLeaf_AnswerToTheOtherLeaf_DoesNotCount(t *testing.T) {
 	w := served(t, watching(false))
 	w.cut["A2"] = true

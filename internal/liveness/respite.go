@@ -16,7 +16,17 @@ const (
 
 	respiteMin  = 20 * time.Millisecond
 	respiteHost = 50 * time.Microsecond
+	wordHost    = 100 * time.Microsecond
 )
+
+// Word is how much longer than usual it may take until all have heard, and acted on it, that so many hosts moved at once. A few take no longer
+// than one.
+func Word(hosts int) time.Duration {
+	if hosts < Crowd {
+		return 0
+	}
+	return time.Duration(hosts) * wordHost
+}
 
 // Respite is how long the repair of so many hosts is not to be disturbed.
 func Respite(hosts int) time.Duration { return respiteMin + time.Duration(hosts)*respiteHost }

@@ -80,12 +80,13 @@ func (e *entry) asking() *doubt {
 	return &returning
 }
 
-// drainOf is how long a withdrawn host is still delivered to.
+// drainOf is how long a withdrawn host is still delivered to. The more hosts are on the port, the more may be moving: the gateway passes on
+// what another leaf claims before it has acted on it itself.
 func (t *Table) drainOf(e *entry) time.Duration {
 	if e.moved {
 		return 0
 	}
-	return t.cfg.Drain
+	return t.cfg.Drain + liveness.Word(t.ports[e.Port].held)
 }
 
 // rest schedules a target: probed while its port serves, else only forgotten in time.

@@ -219,16 +219,21 @@ func TestTable_Silence_TakesMultiplierProbes(t *testing.T) {
 func TestTable_DoubtedHost_LeavesAtOnceIfItIsClaimedBehindAnotherServer(t *testing.T) {
 	for _, tc := range []struct {
 		name           string
+		hosts          int
 		moved          bool
 		withdraw, gone time.Duration // at the latest after the doubt
 		keeps          time.Duration // installed at least
 	}{
-		{"behind the same server", false, 80 * time.Millisecond, 130 * time.Millisecond, 100 * time.Millisecond},
-		{"behind another server", true, 3 * time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond},
+		{"behind the same server", 1, false, 80 * time.Millisecond, 130 * time.Millisecond, 100 * time.Millisecond},
+		{"of many behind the same server", 200, false, 80 * time.Millisecond, 160 * time.Millisecond, 130 * time.Millisecond},
+		{"behind another server", 1, true, 3 * time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond},
+		{"of many, behind another server", 200, true, 3 * time.Millisecond, 3 * time.Millisecond, 2 * time.Millisecond},
 	} {
 		t.Run(tc.name, func(t *testing.T) {
-			tb := serving(8)
-			tb.Hear(sec, "A1", addr(1), mac(1), false)
+			tb := serving(256)
+			for i := range tc.hosts {
+				tb.Hear(2*sec, "A1", addr(1+i), mac(1+i), false)
+			}
 			tb.Doubt(2*sec, addr(1), tc.moved)
 			var withdrawn, removed time.Duration
 			run(tb, 2*sec, 3*sec, func(at time.Duration, c Change) {
