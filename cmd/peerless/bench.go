@@ -49,6 +49,7 @@ type benchFailoverCmd struct {
 	Markdown bool     `help:"Print the table as Markdown."`
 	SVG      string   `name:"svg" placeholder:"FILE" help:"Also draw outage against hosts."`
 	Join     string   `placeholder:"FILE" help:"Add the runs of this JSON file, if it is there, and write all of them to it: many short measurements make one long one."`
+	Flap     bool     `help:"Mend each fault as soon as it is repaired: what it leaves to do behind the repair is still under way then."`
 	Timeline bool     `help:"Also tell what the daemons of peerless journalled at each fault."`
 	Explain  bool     `help:"Print exactly how every engine is set up, and measure nothing."`
 }
@@ -62,7 +63,11 @@ func (c *benchFailoverCmd) Run(a *app) error {
 		}
 		return benchError(err)
 	}
-	res, err := bench.Failover(a.ctx, bench.Options{Hosts: c.Hosts, Runs: c.Runs, Engines: c.Engines, Faults: c.Faults, Progress: a.err, Timeline: c.Timeline})
+	if c.Flap && c.Join != "" {
+		return usageError{errors.New("--flap measures other returns than the runs in a file: leave --join out")}
+	}
+	res, err := bench.Failover(a.ctx, bench.Options{Hosts: c.Hosts, Runs: c.Runs, Engines: c.Engines, Faults: c.Faults, Progress: a.err,
+		Timeline: c.Timeline, Flap: c.Flap})
 	if res == nil {
 		return benchError(err)
 	}

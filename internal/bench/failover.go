@@ -27,6 +27,7 @@ type Options struct {
 	Binary   string    // the peerless binary; empty: this one
 	Progress io.Writer // nil: silence
 	Timeline bool      // keep what peerless's daemons journalled
+	Flap     bool      // mend a fault as soon as it is repaired
 }
 
 // ErrUsage marks errors of the caller.

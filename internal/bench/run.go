@@ -113,7 +113,9 @@ func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 func (s *stage) comeBack(ctx context.Context, fault string) (*uint64, error) {
 	all := func(topology.Flow) bool { return true }
 	err := s.fleet.Rate(backPace, all)
-	time.Sleep(restMin + time.Duration(s.hosts)*afterHost)
+	if !s.flap {
+		time.Sleep(restMin + time.Duration(s.hosts)*afterHost)
+	}
 	at := probe.Mono()
 	if err := errors.Join(err, s.mend(fault)); err != nil {
 		return nil, err

@@ -39,6 +39,7 @@ type stage struct {
 	down   int // the new leaf's port to the server
 
 	timeline bool
+	flap     bool
 }
 
 // standIn is a process of package hand.
@@ -73,7 +74,7 @@ func build(ctx context.Context, e engine, hosts int, o Options) (*stage, error) 
 	if err != nil {
 		return nil, fmt.Errorf("build %s: %w", e.name, err)
 	}
-	s := &stage{engine: e, hosts: hosts, stand: stand, cables: map[string]*hand.Cable{}, timeline: o.Timeline}
+	s := &stage{engine: e, hosts: hosts, stand: stand, cables: map[string]*hand.Cable{}, timeline: o.Timeline, flap: o.Flap}
 	if err := s.furnish(ctx, o); err != nil {
 		stand.KeepLogs()
 		return nil, errors.Join(fmt.Errorf("build %s: %w", e.name, err), s.end())
