@@ -47,6 +47,7 @@ type lane struct {
 	urgent []step.Key
 	bulk   []step.Key
 	queued map[step.Key]queuedTicket
+	most   int  // how many those have been at once
 	busy   bool // the lane's goroutine is in Apply
 	closed bool
 }
@@ -85,6 +86,7 @@ func (l *lane) push(ts ...ticket) {
 		}
 		l.queued[key] = queuedTicket{ticket: t, urgent: t.want.Urgent || (on && old.urgent)}
 	}
+	l.most = max(l.most, len(l.queued))
 	l.wake.Signal()
 }
 
@@ -92,7 +94,7 @@ func (l *lane) push(ts ...ticket) {
 func (l *lane) send() {
 	if len(l.outbox) > 0 {
 		l.push(l.outbox...)
-		l.outbox = l.outbox[:0]
+		l.outbox = empty(l.outbox)
 	}
 }
 
@@ -135,6 +137,7 @@ func (l *lane) pop() []ticket {
 			delete(l.queued, key)
 		}
 	}
+	l.queued = shrunk(l.queued, &l.most)
 	*from = (*from)[n:]
 	if len(*from) == 0 {
 		*from = nil

@@ -225,10 +225,10 @@ func (e *Engine) gather(actions []Action) {
 func (e *Engine) carryOut() {
 	for len(e.todo) > 0 {
 		actions := e.todo
-		e.todo = e.spare[:0]
+		e.todo = e.spare
 		done := e.do(actions)
 		clear(actions)
-		e.spare = actions[:0]
+		e.spare = empty(actions)
 		for _, o := range done {
 			e.outcome(o)
 		}

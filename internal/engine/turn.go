@@ -18,6 +18,27 @@ const (
 	retryMax = 5 * time.Second
 )
 
+// burst is from when on the room that something took is given back once it is empty: thousands of hosts move, and then nothing happens for
+// weeks.
+const burst = 1024
+
+// empty gives a slice to fill anew.
+func empty[T any](s []T) []T {
+	if cap(s) > burst {
+		return nil
+	}
+	return s[:0]
+}
+
+// shrunk is a map like this one that has just become empty, and most the size that it had had.
+func shrunk[K comparable, V any](m map[K]V, most *int) map[K]V {
+	if len(m) > 0 || *most < burst {
+		return m
+	}
+	*most = 0
+	return map[K]V{}
+}
+
 // Action is one thing the runner is to do now, in order: carry out a want (then report its outcome), or an emit.
 type Action struct {
 	Want   step.Want   // valid if Emit is nil
@@ -31,6 +52,7 @@ type Turn struct {
 	machine step.Machine
 	gen     uint64
 	wants   map[step.Key]*wanted    // not applied yet
+	most    int                     // how many those have been at once
 	waiting map[step.Key][]step.Key // wants that wait for this key, in the order asked
 	timers  timerQueue
 	armed   map[step.Timer]*timer
@@ -63,7 +85,7 @@ func NewTurn(m step.Machine) *Turn {
 
 // Step feeds one event and returns what is to be done. The slice is valid until the next call.
 func (t *Turn) Step(now model.Instant, ev step.Event) []Action {
-	t.actions = t.actions[:0]
+	t.actions = empty(t.actions)
 	t.feed(now, ev)
 	return t.actions
 }
@@ -71,7 +93,7 @@ func (t *Turn) Step(now model.Instant, ev step.Event) []Action {
 // Outcome takes the result of an action's want and feeds it to the machine. An outcome of a want that was superseded
 // meanwhile says nothing about the present and is dropped.
 func (t *Turn) Outcome(now model.Instant, key step.Key, gen uint64, err error) []Action {
-	t.actions = t.actions[:0]
+	t.actions = empty(t.actions)
 	w := t.wants[key]
 	if w == nil || w.gen != gen {
 		return nil
@@ -85,6 +107,7 @@ func (t *Turn) Outcome(now model.Instant, key step.Key, gen uint64, err error) [
 		return t.actions
 	}
 	delete(t.wants, key) // what is so needs no memory: asking again applies again
+	t.wants = shrunk(t.wants, &t.most)
 	t.release(key)
 	t.feed(now, step.Applied{Want: w.want, Took: now.Mono - w.asked})
 	return t.actions
@@ -95,7 +118,7 @@ func (t *Turn) Fire(now model.Instant) (actions []Action, fired bool) {
 	if len(t.timers) == 0 || t.timers[0].at > now.Mono {
 		return nil, false
 	}
-	t.actions = t.actions[:0]
+	t.actions = empty(t.actions)
 	tm := heap.Pop(&t.timers).(*timer)
 	if tm.key != (step.Key{}) {
 		if w := t.wants[tm.key]; w != nil && w.gen == tm.gen && w.state == pausing {
@@ -166,6 +189,7 @@ func (t *Turn) want(now model.Instant, w step.Want) {
 	if cur == nil {
 		cur = &wanted{}
 		t.wants[key] = cur
+		t.most = max(t.most, len(t.wants))
 	}
 	if cur.retry != nil {
 		heap.Remove(&t.timers, cur.retry.index)

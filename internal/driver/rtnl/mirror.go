@@ -139,7 +139,7 @@ func (m *mirror) snapshot(c census, reason string) step.Snapshot {
 		s.Routes = append(s.Routes, r)
 	}
 	for key := range m.plain.routes {
-		if r, ok := m.known(key); ok {
+		if r, ok := m.known(key.full()); ok {
 			s.Routes = append(s.Routes, r)
 		}
 	}

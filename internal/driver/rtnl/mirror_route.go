@@ -19,7 +19,7 @@ func (m *mirror) put(s step.RouteState, object uint32) {
 	key := keyOf(s)
 	m.forget(key)
 	switch {
-	case s.Ours && object == 0 && len(s.More) == 0:
+	case s.Ours && object == 0 && isPlain(s.Route):
 		m.plain.put(key, s.Route)
 		return
 	case object != 0:
