@@ -100,8 +100,12 @@ func (m *Machine) onExpire(l *leaf) {
 // forget drops what the leaf said in former sessions, or all, and returns how many hosts that concerns.
 func (m *Machine) forget(l *leaf, all bool) int {
 	before := m.queued
-	m.scratch = m.table.Sweep(m.scratch[:0], l.id, all)
-	m.enqueueAll(m.scratch)
+	hosts, kept := m.table.Sweep(m.scratch[:0], l.id, all)
+	for _, c := range kept {
+		m.remember(c)
+	}
+	m.enqueueAll(hosts)
+	m.scratch = hosts
 	m.hurry = true
 	return int(m.queued - before)
 }

@@ -91,15 +91,19 @@ func (t *Table) Withdraw(l LeafID, addr netip.Addr) (c *Claim, kept bool) {
 	if c = h.by(l, false); c == nil || c.gone {
 		return nil, false
 	}
+	return c, t.takeBack(c)
+}
+
+func (t *Table) takeBack(c *Claim) (kept bool) {
 	if t.live(c) {
-		t.leaves[l].claims--
+		t.leaves[c.Link.Leaf].claims--
 	}
 	c.withdraw(true)
-	if t.newest(h, t.usable) == nil && t.standby(c.Link.ID, l) != None {
-		return c, true
+	if t.newest(c.Host, t.usable) == nil && t.standby(c.Link.ID, c.Link.Leaf) != None {
+		return true
 	}
 	t.Forget(c)
-	return c, false
+	return false
 }
 
 // Forget removes a claim. The link that it names stays readable.
@@ -117,9 +121,9 @@ func (t *Table) Forget(c *Claim) {
 	c.unlink()
 }
 
-// Sweep forgets what the leaf has not said again in its newest session, or all it said, and marks the links alike. It
-// adds the hosts concerned to the list, those under links that went included.
-func (t *Table) Sweep(to []*Host, l LeafID, all bool) []*Host {
+// Sweep takes back what the leaf has not said again in its newest session, as if it were withdrawn, or forgets all it said, and marks the
+// links alike. It adds the hosts concerned to the list, those under links that went included, and gives the claims that are kept.
+func (t *Table) Sweep(to []*Host, l LeafID, all bool) (hosts []*Host, kept []*Claim) {
 	stale := func(session uint32) bool { return session != forever && (all || session < t.leaves[l].session) }
 	for _, k := range t.leaves[l].links {
 		if k.Heard && stale(k.session) {
@@ -130,14 +134,21 @@ func (t *Table) Sweep(to []*Host, l LeafID, all bool) []*Host {
 		}
 		for c := k.head; c != nil; {
 			next := c.next
-			if stale(c.session) {
+			switch {
+			case !stale(c.session), c.gone && !all: // withdrawn before, and remembered for its time
+			case all:
 				to = append(to, c.Host)
 				t.Forget(c)
+			default:
+				to = append(to, c.Host)
+				if t.takeBack(c) {
+					kept = append(kept, c)
+				}
 			}
 			c = next
 		}
 	}
-	return to
+	return to, kept
 }
 
 // Announce records a leaf's word on one of its attachments. It returns the link and whether it was up and whether it was

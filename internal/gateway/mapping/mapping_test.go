@@ -238,6 +238,31 @@ func TestSweep_ForgetsWhatWasNotSaidAgain(t *testing.T) {
 	}
 }
 
+// Whoever is not said again by a leaf that returns may be on his way to the other one, as one whom it withdraws is.
+func TestSweep_KeepsWhoMayBeBehindTheOtherLeaf(t *testing.T) {
+	table := pair()
+	table.ups(1, a)
+	table.ups(1, b)
+	table.Hear(a, h1, stamped(1, 5))
+	table.Hear(a, h2, stamped(1, 5))
+	table.Hear(b, h2, stamped(1, 6))
+	table.OpenSession(a)
+	table.ups(1, a)
+	hosts, kept := table.Sweep(nil, a, false)
+	if len(hosts) != 2 || len(kept) != 1 || kept[0].Host != table.Host(h1) || table.Choose(kept[0].Host).Backup != b {
+		t.Errorf("%d hosts are concerned, %d claims kept", len(hosts), len(kept))
+	}
+	if hosts, kept = table.Sweep(nil, a, false); len(hosts)+len(kept) != 0 {
+		t.Errorf("swept again: %d hosts, %d kept", len(hosts), len(kept))
+	}
+	if _, kept = table.Sweep(nil, a, true); len(kept) != 0 || table.Host(h1).Claimed() {
+		t.Errorf("the leaf is given up, and %d of its claims are kept", len(kept))
+	}
+	if table.Claims(a) != 0 || table.Under(1) != 1 {
+		t.Errorf("%d live claims of its, %d hosts under the server port", table.Claims(a), table.Under(1))
+	}
+}
+
 func TestLinks_HoldTheirClaimsInOrderOfArrival(t *testing.T) {
 	table := pair()
 	for i := range byte(5) {
