@@ -68,7 +68,7 @@ func (m *Machine) onCleanTimer(now model.Instant, d *downlink) {
 	}
 }
 
-// cleanNow takes off all that are left: the port serves again, or everything is compared with the kernel.
+// cleanNow takes off all that are left: the port serves again, the way up is back, or everything is compared with the kernel.
 func (m *Machine) cleanNow(now model.Instant, d *downlink) {
 	if !d.cleanup.due {
 		return

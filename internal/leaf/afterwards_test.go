@@ -74,6 +74,18 @@ func TestAfterwards_PortReturnsBeforeTheCleanup_CleansUpFirst(t *testing.T) {
 	}
 }
 
+// A session that begins tells all that the leaf stands behind, and to a gateway that hears it anew it counts as news.
+func TestAfterwards_UplinkReturnsBeforeTheCleanup_CleansUpFirst(t *testing.T) {
+	w := crowded(t, true)
+	if n := lines(w.port("A0", carrier(false)), "want no advertise"); len(n) != 0 {
+		t.Fatalf("cleaned up at once: %v", n)
+	}
+	got := w.port("A0", carrier(true))
+	if n := lines(got, "want no advertise"); len(n) != 3 {
+		t.Fatalf("%d withdrawals when the link is back, want 3: %v", len(n), got)
+	}
+}
+
 func TestAfterwards_SnapshotBeforeTheCleanup_PutsNothingBack(t *testing.T) {
 	w := crowded(t, true)
 	w.port("A2", carrier(false))

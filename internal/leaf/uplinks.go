@@ -73,6 +73,9 @@ func (m *Machine) onUplinkPort(now model.Instant, u *uplink, s step.PortState) {
 			u.early = false
 			u.Entry(true, false)
 		}
+		for _, d := range m.downs {
+			m.cleanNow(now, d) // a session may begin, and with it all that we seem to stand behind is told
+		}
 		m.setupUplink(u)
 		m.emit(step.Resolve{Port: u.Port, Addr: u.Neighbor, Why: "the uplink came up"})
 		m.probeUplink(now, u)
