@@ -7,11 +7,13 @@ import (
 	"peerless/internal/model"
 )
 
-// Hear records a leaf's claim in its newest session. A repeat refreshes the claim and changes nothing else.
+// Hear records a leaf's claim in its newest session. A repeat refreshes the claim and changes nothing else; what was said before a session was
+// lost, and is said again with the same stamp, is no news either.
 func (t *Table) Hear(l LeafID, addr netip.Addr, said claim.Host) *Host {
 	h := t.Add(addr)
 	c := h.by(l, false)
 	fresh := c == nil || !t.live(c)
+	news := c == nil || c.gone || said.Stamp > c.Said.Stamp || said.Stamp == 0 && fresh
 	if c == nil {
 		c = &Claim{Host: h, other: h.claims}
 		h.claims = c
@@ -19,7 +21,7 @@ func (t *Table) Hear(l LeafID, addr netip.Addr, said claim.Host) *Host {
 	if fresh {
 		t.leaves[l].claims++
 	}
-	if fresh || said.Stamp > c.Said.Stamp {
+	if news {
 		t.arrival++
 		c.arrival = t.arrival
 	}

@@ -133,6 +133,24 @@ func TestChoose(t *testing.T) {
 			t.Serve(a)
 			t.Hear(a, h1, stamped(1, 5))
 		}, Choice{a, b, nil, Claimed}},
+		{"the leaf is lost and back, its port is down, and it repeats what it said before", func(t *Table) {
+			t.ups(1, a, b)
+			t.Hear(a, h1, stamped(1, 5))
+			t.Lose(a)
+			t.OpenSession(a)
+			t.Serve(a)
+			t.Announce(a, said(1, claim.Down, claim.ReasonLinkage))
+			t.Hear(a, h1, stamped(1, 5))
+		}, Choice{b, None, nil, Tentative}},
+		{"the leaf is lost and back, its port is said to be down, and it has heard the host since", func(t *Table) {
+			t.ups(1, a, b)
+			t.Hear(a, h1, stamped(1, 5))
+			t.Lose(a)
+			t.OpenSession(a)
+			t.Serve(a)
+			t.Announce(a, said(1, claim.Down, claim.ReasonLinkage))
+			t.Hear(a, h1, stamped(1, 6))
+		}, Choice{a, b, nil, Claimed}},
 		{"a lost leaf does not stand by until it tells of the port again", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
