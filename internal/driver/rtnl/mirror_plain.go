@@ -45,7 +45,7 @@ func isPlain(r step.Route) bool { return r.Prefix.Addr().Is4() && len(r.More) ==
 
 func plain(key routeKey) plainKey {
 	if !key.prefix.Addr().Is4() {
-		return plainKey{}
+		return plainKey{bits: 255} // nobody's
 	}
 	return plainKey{key.prefix.Addr().As4(), key.table, key.metric, uint8(key.prefix.Bits())}
 }
