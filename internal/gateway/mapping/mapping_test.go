@@ -43,6 +43,12 @@ func (t *Table) ups(id model.AttachmentID, leaves ...LeafID) {
 	}
 }
 
+func (t *Table) loseAndRegain(l LeafID) {
+	t.Lose(l)
+	t.OpenSession(l)
+	t.Serve(l)
+}
+
 func stamped(id model.AttachmentID, s claim.Stamp) claim.Host {
 	return claim.Host{PortIndex: uint32(id), Attachment: id, Stamp: s}
 }
@@ -121,42 +127,32 @@ func TestChoose(t *testing.T) {
 		{"the leaf is lost and back, not heard yet", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
-			t.Lose(a)
-			t.OpenSession(a)
-			t.Serve(a)
+			t.loseAndRegain(a)
 		}, Choice{None, b, nil, Sheltered}},
 		{"the leaf is lost, back and heard", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
-			t.Lose(a)
-			t.OpenSession(a)
-			t.Serve(a)
+			t.loseAndRegain(a)
 			t.Hear(a, h1, stamped(1, 5))
 		}, Choice{a, b, nil, Claimed}},
 		{"the leaf is lost and back, its port is down, and it repeats what it said before", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
-			t.Lose(a)
-			t.OpenSession(a)
-			t.Serve(a)
+			t.loseAndRegain(a)
 			t.Announce(a, said(1, claim.Down, claim.ReasonLinkage))
 			t.Hear(a, h1, stamped(1, 5))
 		}, Choice{b, None, nil, Tentative}},
 		{"the leaf is lost and back, its port is said to be down, and it has heard the host since", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
-			t.Lose(a)
-			t.OpenSession(a)
-			t.Serve(a)
+			t.loseAndRegain(a)
 			t.Announce(a, said(1, claim.Down, claim.ReasonLinkage))
 			t.Hear(a, h1, stamped(1, 6))
 		}, Choice{a, b, nil, Claimed}},
 		{"a lost leaf does not stand by until it tells of the port again", func(t *Table) {
 			t.ups(1, a, b)
 			t.Hear(a, h1, stamped(1, 5))
-			t.Lose(b)
-			t.OpenSession(b)
-			t.Serve(b)
+			t.loseAndRegain(b)
 		}, Choice{a, None, nil, Claimed}},
 		{"a new session alone changes nothing", func(t *Table) {
 			t.ups(1, a, b)
