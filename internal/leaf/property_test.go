@@ -21,12 +21,19 @@ type judge struct {
 	t     *rapid.T
 	w     *world
 	gates map[model.Port]bool // asked closed
+	here  netip.Addr          // whom the event asks for, if he was here before it: his verdict may fall due behind the answer
 }
 
 func (j *judge) step(ev step.Event) {
 	off := map[model.Port]bool{}
 	for p, s := range j.w.ports {
 		off[p] = s.Present && !s.AdminUp && !s.Ours
+	}
+	j.here = netip.Addr{}
+	if asked, ok := ev.(step.ARPSeen); ok {
+		if h, held := j.w.m.hosts.Holder(asked.TargetIP); held && h.State.Advertised() {
+			j.here = h.Addr
+		}
 	}
 	for _, e := range j.w.one(ev) {
 		switch e := e.(type) {
@@ -92,8 +99,7 @@ func (j *judge) arp(e step.SendARP) {
 		return
 	}
 	if u, ok := j.w.m.ports[e.Port].(*uplink); ok {
-		h, held := j.w.m.hosts.Holder(e.SenderIP)
-		if e.TargetIP != u.Neighbor || !held || !h.State.Advertised() {
+		if e.TargetIP != u.Neighbor || e.SenderIP != j.here {
 			j.t.Fatalf("tells a gateway of a host that is not here: %s", e)
 		}
 		return
