@@ -235,10 +235,15 @@ func (e *Engine) carryOut() {
 	}
 }
 
-// fire runs due timers, but not for ever: events get their turn again after each round.
+// fireMax bounds a round of timers: each may be the work of milliseconds, and one that asks may fall due again before the round is over.
+const fireMax = 5 * time.Millisecond
+
+// fire runs due timers, but not for ever: what they ask for is done after each round, and then events get their turn, so that an answer
+// goes before the verdict that there was none.
 func (e *Engine) fire() {
-	for range 256 {
-		actions, fired := e.turn.Fire(e.opts.Clock())
+	now := e.opts.Clock()
+	for until := now.Mono + fireMax; now.Mono < until; now = e.opts.Clock() {
+		actions, fired := e.turn.Fire(now)
 		if !fired {
 			break
 		}

@@ -236,6 +236,40 @@ func TestEngine_WhatCameWhileItWasBusy_GoesBeforeTimers(t *testing.T) {
 	})
 }
 
+// Timers that are always due, each with work to do, are as bad.
+func TestEngine_WhatCameWhileTimersWorked_GoesBeforeTheVerdict(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var order []string
+		m := &script{on: func(now model.Instant, ev step.Event) []step.Effect {
+			arm := func(kind string, after time.Duration) []step.Effect {
+				return []step.Effect{step.Arm{Timer: step.Timer{Kind: kind}, At: now.Mono + after}}
+			}
+			switch ev := ev.(type) {
+			case step.Started:
+				return append(arm("verdict", 100*time.Millisecond), arm("work", 0)...)
+			case step.AddressChanged:
+				order = append(order, "answer")
+			case step.TimerFired:
+				if ev.Timer.Kind == "verdict" {
+					order = append(order, "verdict")
+					return nil
+				}
+				if time.Sleep(2 * time.Millisecond); len(order) < 2 {
+					return arm("work", 0)
+				}
+			}
+			return nil
+		}}
+		e := running(t, m)
+		time.Sleep(50 * time.Millisecond)
+		e.Post(step.AddressChanged{})
+		time.Sleep(time.Second)
+		if want := []string{"answer", "verdict"}; !slices.Equal(order, want) {
+			t.Fatalf("%v, want %v", order, want)
+		}
+	})
+}
+
 type brokenSource struct{}
 
 func (brokenSource) Run(context.Context, func(step.Event)) error { return errors.New("no netlink") }
