@@ -259,9 +259,7 @@ func TestLeaf_AnyStory_KeepsTheInvariants(t *testing.T) {
 		for range rapid.IntRange(1, 80).Draw(t, "steps") {
 			w.Pass(time.Duration(rapid.SampledFrom([]int{0, 1, 30, 300, 2000, 40000}).Draw(t, "gap")) * time.Millisecond)
 			for range rapid.IntRange(0, len(w.queue)).Draw(t, "outcomes") {
-				ev := w.queue[0]
-				w.queue = w.queue[1:]
-				tell(ev)
+				tell(w.next())
 			}
 			for _, due := range dueTimers(w) {
 				if rapid.Bool().Draw(t, "fire") {
@@ -282,9 +280,7 @@ func (j *judge) liveness(tell func(step.Event), told []step.Path) {
 	drain := func() {
 		for range 10000 {
 			if len(w.queue) > 0 {
-				ev := w.queue[0]
-				w.queue = w.queue[1:]
-				tell(ev)
+				tell(w.next())
 				continue
 			}
 			due := dueTimers(w)

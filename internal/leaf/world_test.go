@@ -103,11 +103,19 @@ func (w *world) do(ev step.Event) []step.Effect {
 	w.t.Helper()
 	all := w.one(ev)
 	for len(w.queue) > 0 {
-		next := w.queue[0]
-		w.queue = w.queue[1:]
-		all = append(all, w.one(next)...)
+		all = append(all, w.one(w.next())...)
 	}
 	return all
+}
+
+// next takes what the kernel tells next. Of a port it tells what is now: news of it may have been told meanwhile.
+func (w *world) next() step.Event {
+	ev := w.queue[0]
+	w.queue = w.queue[1:]
+	if e, ok := ev.(step.PortChanged); ok {
+		return step.PortChanged{PortState: w.ports[e.Port]}
+	}
+	return ev
 }
 
 // one gives an event and plays the kernel for its effects.
