@@ -48,11 +48,18 @@ func (j *judge) count(n *node, p model.Port, but netip.Addr) int {
 	return c
 }
 
-// going counts the routes of a port that the daemon has given up and the kernel refuses to delete: they take no host's place.
+// going counts the routes of a port that the daemon has given up, or wants by another port, and that the kernel has still: they take no
+// host's place.
 func going(n *node, p model.Port) int {
 	c := 0
 	for _, w := range n.daemon.turn.Pending() {
-		if r, ok := w.Object.(step.Route); ok && w.Absent && r.NextHop.Dev == p {
+		r, ok := w.Object.(step.Route)
+		if !ok {
+			continue
+		}
+		had := n.kernel.table(mainTable).hosts[r.Prefix.Addr()]
+		moves := !w.Absent && r.Prefix.IsSingleIP() && r.Table < leaf.ShelfTable && r.NextHop.Dev != p && len(had) > 0 && had[0].NextHop.Dev == p
+		if w.Absent && r.NextHop.Dev == p || moves {
 			c++
 		}
 	}
