@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -150,5 +151,33 @@ func TestGateway_LostMessages_WrongRouteServesUntilTheRightOneIsThere(t *testing
 	k.wantLookup(t, c(1), "to-A")
 	if _, left := k.routes[wrong.Key()]; left {
 		t.Error("the wrong route stays")
+	}
+}
+
+// Whoever is withdrawn is looked for behind the other leaf, and the more there are the longer: it takes that leaf its time to claim them all.
+func TestWithdrawn_ManyHosts_AreLookedForLonger(t *testing.T) {
+	after := func(hosts int) time.Duration {
+		cfg := fig7()
+		cfg.MaxHosts = 256
+		k := begun(cfg)
+		var said, withdrawn []step.Path
+		for i := range hosts {
+			said, withdrawn = append(said, hostUnder(addrA, c(byte(10+i)), 1, 1)), append(withdrawn, noHost(c(byte(10+i))))
+		}
+		k.step(paths(addrA, said...))
+		k.step(paths(addrA, withdrawn...))
+		for waited := time.Duration(0); waited < time.Minute; waited += time.Millisecond {
+			if k.lookup(c(byte(10+hosts-1)), "") == "" {
+				return waited
+			}
+			k.wait(time.Millisecond)
+		}
+		t.Fatalf("%d hosts are looked for without end", hosts)
+		return 0
+	}
+	const hosts = 200
+	one, many := after(1), after(hosts)
+	if more := many - one; more < liveness.Word(hosts-1) || more > liveness.Word(hosts)+10*time.Millisecond {
+		t.Errorf("one is looked for %s, the last of %d %s", one, hosts, many)
 	}
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"peerless/internal/gateway/mapping"
+	"peerless/internal/liveness"
 	"peerless/internal/step"
 )
 
@@ -117,8 +118,14 @@ type remembered struct {
 	arrival uint64
 }
 
+// remember looks for the host of a withdrawn claim for a while. The more there are that may be moving, the longer it takes another leaf to
+// claim them.
 func (m *Machine) remember(c *mapping.Claim) {
-	m.grace = append(m.grace, remembered{until: m.now.Mono + graceMax, claim: c, arrival: c.Arrival()})
+	until := m.now.Mono + graceMax + liveness.Word(max(len(m.grace), m.table.Under(c.Link.ID)))
+	if n := len(m.grace); n > 0 {
+		until = max(until, m.grace[n-1].until)
+	}
+	m.grace = append(m.grace, remembered{until: until, claim: c, arrival: c.Arrival()})
 	if len(m.grace) == 1 {
 		m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: m.grace[0].until})
 	}
