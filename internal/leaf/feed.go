@@ -71,11 +71,12 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {
 			d := m.down(h.Port)
-			if d.quiet() { // two witnesses: it has answered there, and nobody does here
-				m.change(now, m.hosts.Departed(now.Mono, addr), 0)
+			left, lost := d.quiet() // two witnesses: it has answered there, and nobody does here
+			d.moved(addr, c.Attachment)
+			if left {
+				m.change(now, m.hosts.Departed(now.Mono, addr, m.movedAway(addr, c.Attachment), lost), 0)
 				return
 			}
-			d.moved(addr, c.Attachment)
 		}
 		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:

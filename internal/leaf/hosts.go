@@ -78,16 +78,22 @@ func (m *Machine) ask(h neighbor.Host, why string) {
 		TargetMAC: h.MAC, TargetIP: h.Addr, Why: why})
 }
 
-// arrive is the whole of learning: neighbour, route, advertisement, in one step, with a new stamp.
+// arrive is the whole of learning: neighbour, route, advertisement, in one step, with a new stamp. The first of its server goes before
+// everything that is queued: by it the other leaf learns why nobody answers there any more.
 func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 	h := c.Host
+	before := d.arrival
 	cause := m.arrivalCause(now, d)
 	stamp := m.heard.Next(h.Addr, now.Wall)
 	if c.Do == neighbor.Install && d.unclaimed.waits && d.shelf.serves(h.Addr) {
 		m.advertise(d, h, stamp, c.Why, cause) // it waits; and it is taken with the rest of the shelf before
 		return
 	}
+	at := len(m.out)
 	m.install(d, h, stamp, c.Why, cause)
+	if d.arrival != before {
+		hasten(m.out[at:])
+	}
 	if c.Do == neighbor.Move {
 		m.want(step.Want{Object: step.Neighbor{Port: c.From, Addr: h.Addr}, Absent: true, Why: "moved to " + string(d.Port), Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" moved from "+string(c.From)+" to "+string(d.Port), c.Why, step.StageLearn, cause)
@@ -102,6 +108,16 @@ func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 		m.noteHost(noteHostLearned, d, h, "host "+h.Addr.String()+" arrived on "+string(d.Port), c.Why, step.StageLearn, cause)
 	}
 	m.listen(d)
+}
+
+// hasten makes wants urgent.
+func hasten(effects []step.Effect) {
+	for i, ef := range effects {
+		if w, ok := ef.(step.Want); ok {
+			w.Urgent = true
+			effects[i] = w
+		}
+	}
 }
 
 // arrivalCause joins hosts that arrive together into one failover.

@@ -25,8 +25,6 @@ const (
 	hushMax = 10 * time.Minute
 	// againGap is the pause between two questions to a host that shows up on a link in doubt.
 	againGap = 5 * time.Millisecond
-	// A link that many hosts are behind is called silent later than others, by this at most.
-	crowdMax = time.Second
 )
 
 // trust is what is known of a downlink's passing frames.
@@ -37,6 +35,7 @@ type trust struct {
 	doubted bool // it was silent, and nobody has answered since
 	since   time.Duration
 	quiet   time.Duration // since when nobody has answered though all were asked; zero: somebody has
+	vacated bool          // another leaf has heard its server, and nobody has answered since: their silence says nothing of the link
 	asked   time.Duration
 	sign    time.Duration // in doubt: when somebody first showed himself
 	hush    string        // why we closed it; empty: we did not, for its silence
@@ -59,7 +58,7 @@ func (d *downlink) renew() {
 	if d.trust.watch == nil || d.trust.hush != "" {
 		return
 	}
-	d.trust.silent, d.trust.doubted, d.trust.sign = false, false, 0
+	d.trust.silent, d.trust.doubted, d.trust.vacated, d.trust.sign = false, false, false, 0
 	d.trust.watch.Forget()
 }
 
@@ -77,7 +76,8 @@ func (m *Machine) armWatch(d *downlink, at time.Duration) {
 	m.emit(step.Arm{Timer: step.Timer{Kind: timerWatch, Port: d.Port}, At: at})
 }
 
-// onWatch draws the verdict on the questions before and asks again.
+// onWatch draws the verdict on the questions before and asks again. Many hosts may all be silent for longer: they may have gone with their
+// server to its other link, and the more they are the later the other leaf's claims come through.
 func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	if !d.watched() {
 		return
@@ -97,7 +97,7 @@ func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	m.armWatch(d, t.watch.Next())
 	pace := m.cfg.LinkProbe
 	switch {
-	case silent && !t.silent && d.serving && now.Mono-t.quiet >= m.crowdTime(d):
+	case silent && !t.silent && !t.vacated && d.serving && now.Mono-t.quiet >= liveness.Word(m.hosts.Count(d.Port)+m.hosts.StandbyCount(d.Port)):
 		m.fallSilent(now, d)
 	case t.silent && now.Mono-t.since >= silentMax:
 		m.doubt(now, d, "nobody is left behind it who could answer")
@@ -106,12 +106,6 @@ func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	case t.doubted && d.serving && t.sign != 0 && now.Mono-t.sign >= time.Duration(2*pace.Multiplier)*pace.Interval && m.mayHush(d):
 		m.fallSilent(now, d)
 	}
-}
-
-// crowdTime is how much longer than usual the hosts behind a port may all be silent: they may have gone with their server to its other link,
-// and the more they are the later the other leaf's claims come through.
-func (m *Machine) crowdTime(d *downlink) time.Duration {
-	return min(liveness.Word(m.hosts.Count(d.Port)), crowdMax)
 }
 
 // linkSource is an address that the other leaf does not have.
@@ -148,6 +142,7 @@ func (m *Machine) hearLink(now model.Instant, d *downlink, e step.ARPSeen) {
 		return
 	}
 	t := &d.trust
+	t.vacated = false
 	if !t.silent && !t.doubted {
 		return
 	}
@@ -192,6 +187,7 @@ func (m *Machine) prove(now model.Instant, d *downlink, addr netip.Addr) {
 
 // meet tells the watch of a host that answers here, so that it may be asked.
 func (d *downlink) meet(addr netip.Addr) {
+	d.trust.vacated = false
 	if d.trust.watch != nil {
 		d.trust.watch.Meet(addr)
 	}
@@ -204,19 +200,23 @@ func (d *downlink) unmeet(addr netip.Addr) {
 	}
 }
 
-// moved tells it of a host that another leaf has. If it is there behind our own server port, the server has gone to its other link: nobody
-// behind this one says anything of the link by his silence.
+// moved tells it of a host that another leaf has. If it is there behind our own server port, the server has gone to its other link, unless
+// somebody answers by this one: nobody behind it says anything of the link by his silence.
 func (d *downlink) moved(addr netip.Addr, behind model.AttachmentID) {
 	if d != nil && d.trust.watch != nil && !d.trust.silent && behind == d.ID && behind != 0 {
-		d.trust.watch.Forget()
+		d.trust.vacated = true
 		return
 	}
 	d.unmeet(addr)
 }
 
-// quiet reports whether nobody behind the link has answered lately.
-func (d *downlink) quiet() bool {
-	return d != nil && d.trust.watch != nil && !d.trust.silent && d.trust.watch.Quiet()
+// quiet reports whether nobody behind the link has answered lately, or is left who could; lost: so that what goes there is lost.
+func (d *downlink) quiet() (quiet, lost bool) {
+	if d == nil || d.trust.watch == nil || d.trust.silent {
+		return false, false
+	}
+	lost = d.trust.watch.Quiet()
+	return lost || d.trust.vacated && !d.trust.watch.Proven(), lost
 }
 
 // fallSilent gives up a downlink that is up: everything behind it is withdrawn. Where nothing else makes its server move, the port is

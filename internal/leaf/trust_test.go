@@ -211,11 +211,14 @@ func TestLeaf_StandbyLinkOfAServer_IsNeverSilent(t *testing.T) {
 func TestLeaf_OneOfItsHostsIsBehindTheOtherLeaf_TheOthersSilenceIsNotTheLinks(t *testing.T) {
 	rows := []struct {
 		name   string
+		quiet  bool // nobody had answered for a while when it was told
 		behind model.AttachmentID
 		state  claim.State
 	}{
-		{"the same server port", 2, claim.Up},
-		{"another server port: a guest that moved", 1, claim.Down},
+		{"the same server port", false, 2, claim.Up},
+		{"another server port: a guest that moved", false, 1, claim.Down},
+		{"the same server port, after a while", true, 2, claim.Up},
+		{"another server port, after a while", true, 1, claim.Down},
 	}
 	for _, r := range rows {
 		t.Run(r.name, func(t *testing.T) {
@@ -223,10 +226,16 @@ func TestLeaf_OneOfItsHostsIsBehindTheOtherLeaf_TheOthersSilenceIsNotTheLinks(t 
 			w.do(garp("A2", 3))
 			w.pass(time.Second)
 			w.cut["A2"] = true
+			for r.quiet && !quietly(w) {
+				w.pass(10 * time.Millisecond)
+			}
 			w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(3, r.behind, 1_990_000_000_000)}})
 			w.pass(2 * time.Second)
 			if a, _ := w.attachment(2); a.State != r.state {
 				t.Errorf("attachment is %v, want %v", a.State, r.state)
+			}
+			if w.pass(3 * time.Second); w.advertises(2) {
+				t.Error("who was left behind is advertised for good")
 			}
 		})
 	}
@@ -238,7 +247,7 @@ func TestLeaf_QuietLinkAndANewerClaim_TheHostIsGoneAtOnce(t *testing.T) {
 	for _, quiet := range []bool{true, false} {
 		w := served(t, watching(false))
 		w.cut["A2"] = quiet
-		for waited := time.Duration(0); quiet && !w.m.down("A2").quiet(); waited += 10 * time.Millisecond {
+		for waited := time.Duration(0); quiet && !quietly(w); waited += 10 * time.Millisecond {
 			if waited > 300*time.Millisecond {
 				t.Fatal("it is not found quiet before it is called silent")
 			}
@@ -250,6 +259,33 @@ func TestLeaf_QuietLinkAndANewerClaim_TheHostIsGoneAtOnce(t *testing.T) {
 		if routed == quiet || w.advertises(2) == quiet {
 			t.Errorf("quiet %v: routed %v, advertised %v", quiet, routed, w.advertises(2))
 		}
+	}
+}
+
+// Once another leaf has heard their server, and nobody who had answered here is left, whoever is claimed there need not be asked again: it
+// would take a minute for a hundred thousand.
+func TestLeaf_ServerHeardElsewhere_TheClaimsOfTheOthersAreEnough(t *testing.T) {
+	cfg := watching(false)
+	cfg.Downlinks[0].MaxHosts = 64
+	w := served(t, cfg)
+	for i := range 20 {
+		w.do(garp("A2", 10+i))
+	}
+	w.pass(time.Second)
+	w.cut["A2"] = true
+	for !quietly(w) {
+		w.pass(10 * time.Millisecond)
+	}
+	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(2, 2, 1_990_000_000_000)}})
+	for i := range 20 {
+		w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(10+i, 2, 1_990_000_000_000)}})
+		w.pass(0)
+		if w.advertises(10 + i) {
+			t.Fatalf("the %dth is not withdrawn at once", i)
+		}
+	}
+	if a, _ := w.attachment(2); a.State != claim.Up {
+		t.Errorf("attachment %+v", a)
 	}
 }
 
@@ -319,4 +355,9 @@ func TestLeaf_OwnPause_IsNoSilence(t *testing.T) {
 	if !w.advertises(2) {
 		t.Fatal("withdrawn")
 	}
+}
+
+func quietly(w *world) bool {
+	quiet, _ := w.m.down("A2").quiet()
+	return quiet
 }

@@ -58,11 +58,11 @@ func (t *Table) enter(now time.Duration, e *entry, to State) {
 	switch to {
 	case Absent, states:
 	case Target:
-		e.moved = false
+		e.moved, e.lost = false, false
 		e.until = now + t.cfg.Remember
 		t.rest(now, e)
 	case Inherited, Local:
-		e.moved = false
+		e.moved, e.lost = false, false
 		t.sched.at(e, t.sched.later(now, t.cfg.Interval))
 	case Suspect:
 		e.until = now + e.asking().bound
@@ -83,10 +83,14 @@ func (e *entry) asking() *doubt {
 // drainOf is how long a withdrawn host is still delivered to. The more hosts are on the port, the more may be moving: the gateway passes on
 // what another leaf claims before it has acted on it itself.
 func (t *Table) drainOf(e *entry) time.Duration {
-	if e.moved {
+	many := liveness.Word(t.ports[e.Port].held)
+	switch {
+	case e.moved:
 		return 0
+	case e.lost:
+		return many
 	}
-	return t.cfg.Drain + liveness.Word(t.ports[e.Port].held)
+	return t.cfg.Drain + many
 }
 
 // rest schedules a target: probed while its port serves, else only forgotten in time.

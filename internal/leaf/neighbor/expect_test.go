@@ -36,7 +36,7 @@ func TestTable_HostThatLeft_IsGoneAtOnce(t *testing.T) {
 	tb := serving(8)
 	tb.Hear(sec, "A1", addr(1), mac(1), true)
 	tb.Doubt(2*sec, addr(1), false)
-	if got := dos(tb.Departed(2*sec, addr(1))); !slices.Equal(got, []Do{Withdraw}) {
+	if got := dos(tb.Departed(2*sec, addr(1), true, true)); !slices.Equal(got, []Do{Withdraw}) {
 		t.Fatalf("withdrawn first: %v", got)
 	}
 	if got := dos(tb.Tick(2 * sec)); !slices.Equal(got, []Do{Remove}) {
@@ -45,7 +45,7 @@ func TestTable_HostThatLeft_IsGoneAtOnce(t *testing.T) {
 	if _, held := tb.Holder(addr(1)); held || !tb.Known("A1", addr(1)) {
 		t.Error("it is remembered, and not held")
 	}
-	if got := tb.Departed(3*sec, addr(1)); len(got) != 0 {
+	if got := tb.Departed(3*sec, addr(1), true, true); len(got) != 0 {
 		t.Errorf("again: %v", got)
 	}
 }

@@ -330,11 +330,12 @@ func (t *Table) Doubt(now time.Duration, addr netip.Addr, moved bool) []Change {
 	return t.out
 }
 
-// Departed tells that a host is behind another leaf for certain: it is withdrawn without being asked again, and there is nothing to drain.
-func (t *Table) Departed(now time.Duration, addr netip.Addr) []Change {
+// Departed tells that a host is behind another leaf for certain: it is withdrawn without being asked again; moved: behind another server port
+// than ours; lost: what still comes for it is lost, so that there is nothing to drain unless many move.
+func (t *Table) Departed(now time.Duration, addr netip.Addr, moved, lost bool) []Change {
 	t.out = t.out[:0]
 	if e := t.holder[addr]; e != nil && !e.bound {
-		e.moved = true
+		e.moved, e.lost = moved, lost
 		t.apply(now, e, Fell, "another leaf has it, and nobody answers by this link")
 	}
 	return t.out

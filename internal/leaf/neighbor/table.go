@@ -113,6 +113,7 @@ type entry struct {
 	told    bool          // a conflict or a duplicate was reported
 	doubt   string        // why it is, or was last, doubted
 	moved   bool          // Suspect, Draining: claimed behind another server port
+	lost    bool          // Draining: what comes for it is lost
 	stamped time.Duration // when it last arrived, or said so
 	settled time.Duration // a challenge by another of our ports is not heard before
 	det     liveness.Detector
