@@ -6,11 +6,8 @@ import (
 	"os"
 	"testing"
 	"time"
-	"unsafe"
 
-	"github.com/vishvananda/netlink"
 	"go.uber.org/goleak"
-	"golang.org/x/sys/unix"
 
 	"peerless/internal/lab/netns"
 	"peerless/internal/lab/topology"
@@ -49,7 +46,6 @@ func lack(t *testing.T, why string) {
 type world struct {
 	t   *testing.T
 	net *netns.Net
-	xdp [2]int // programs that drop what a machine receives
 }
 
 func newWorld(t *testing.T) *world {
@@ -87,44 +83,15 @@ func newWorld(t *testing.T) *world {
 // drop makes a machine lose everything that it receives, carrier and all else unharmed; or lets it hear again.
 func (w *world) drop(end int, on bool) {
 	w.t.Helper()
-	err := netns.Do(names[end], func() error {
-		l, err := netlink.LinkByName(string(port))
-		if err != nil {
-			return err
-		}
-		if !on {
-			return netlink.LinkSetXdpFd(l, -1)
-		}
-		if w.xdp[end] == 0 {
-			if w.xdp[end], err = dropEverything(); err != nil {
-				return err
-			}
-			w.t.Cleanup(func() { _ = unix.Close(w.xdp[end]) })
-		}
-		return netlink.LinkSetXdpFd(l, w.xdp[end])
-	})
+	var err error
+	if on {
+		err = netns.Drop(names[end], string(port), netns.Everything)
+	} else {
+		err = netns.Undrop(names[end], string(port))
+	}
 	if err != nil {
 		w.t.Fatal(err)
 	}
-}
-
-// dropEverything loads the XDP program `return XDP_DROP`.
-func dropEverything() (int, error) {
-	program := [2]uint64{1<<32 | 0xb7, 0x95} // r0 = 1; exit
-	license := []byte("GPL\x00")
-	attr := struct {
-		kind, count       uint32
-		instructions, lic uint64
-		level, size       uint32
-		log               uint64
-		version, flags    uint32
-		name              [16]byte
-	}{kind: unix.BPF_PROG_TYPE_XDP, count: 2, instructions: uint64(uintptr(unsafe.Pointer(&program[0]))), lic: uint64(uintptr(unsafe.Pointer(&license[0])))}
-	fd, _, errno := unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
-	if errno != 0 {
-		return 0, errno
-	}
-	return int(fd), nil
 }
 
 // heard is an event with the time at which it was posted.
