@@ -134,7 +134,7 @@ func (f Filter) load() (fd int, err error) {
 		kind: unix.BPF_PROG_TYPE_XDP, count: uint32(len(f.code)),
 		text: uint64(uintptr(unsafe.Pointer(&text[0]))), license: uint64(uintptr(unsafe.Pointer(&license[0]))),
 	}
-	n, _, errno := uintptr(0), uintptr(0), unix.EAGAIN
+	n, errno := uintptr(0), unix.EAGAIN
 	for tries := 0; errno == unix.EAGAIN && tries < loadTries; tries++ {
 		n, _, errno = unix.Syscall(unix.SYS_BPF, unix.BPF_PROG_LOAD, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr))
 	}
