@@ -147,7 +147,7 @@ func (m *Machine) advertiseAgain(why string, cause step.Cause) {
 	for _, d := range m.downs {
 		for _, h := range m.hosts.Hosts(d.Port) {
 			if stamp, standing := m.book.Stamp(h.Addr); standing && h.State.Advertised() {
-				m.advertise(d, h, stamp, why, cause)
+				m.advertise(d, h, stamp, step.Want{Why: why, Cause: cause})
 			}
 		}
 	}

@@ -39,16 +39,16 @@ func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
 	case neighbor.Install, neighbor.Move:
 		m.arrive(now, d, c)
 	case neighbor.Stand:
-		m.install(d, h, announce.Unverified(d.Role), c.Why, m.causeOr(cause))
+		m.install(d, h, announce.Unverified(d.Role), step.Want{Why: c.Why, Cause: m.causeOr(cause)})
 		m.noteHost(noteHostAdopted, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" is taken as it was", c.Why, step.StageNone, cause)
 	case neighbor.Verify:
 		m.verify(now, d, c)
 	case neighbor.Restamp:
 		cause = m.arrivalCause(now, d)
-		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "it announced itself here", cause)
+		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), step.Want{Why: "it announced itself here", Cause: cause})
 		m.noteVerified(d, h, "announced itself on "+string(d.Port), "gratuitous ARP", step.StageLearn, cause)
 	case neighbor.Renew:
-		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), c.Why, 0)
+		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), step.Want{Why: c.Why})
 	case neighbor.Rewrite:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)
@@ -85,15 +85,12 @@ func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 	before := d.arrival
 	cause := m.arrivalCause(now, d)
 	stamp := m.heard.Next(h.Addr, now.Wall)
+	w := step.Want{Why: c.Why, Cause: cause, Urgent: d.arrival != before}
 	if c.Do == neighbor.Install && d.unclaimed.waits && d.shelf.serves(h.Addr) {
-		m.advertise(d, h, stamp, c.Why, cause) // it waits; and it is taken with the rest of the shelf before
+		m.advertise(d, h, stamp, w) // it waits; and it is taken with the rest of the shelf before
 		return
 	}
-	at := len(m.out)
-	m.install(d, h, stamp, c.Why, cause)
-	if d.arrival != before {
-		hasten(m.out[at:])
-	}
+	m.install(d, h, stamp, w)
 	if c.Do == neighbor.Move {
 		m.want(step.Want{Object: step.Neighbor{Port: c.From, Addr: h.Addr}, Absent: true, Why: "moved to " + string(d.Port), Cause: cause})
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" moved from "+string(c.From)+" to "+string(d.Port), c.Why, step.StageLearn, cause)
@@ -108,16 +105,6 @@ func (m *Machine) arrive(now model.Instant, d *downlink, c neighbor.Change) {
 		m.noteHost(noteHostLearned, d, h, "host "+h.Addr.String()+" arrived on "+string(d.Port), c.Why, step.StageLearn, cause)
 	}
 	m.listen(d)
-}
-
-// hasten makes wants urgent.
-func hasten(effects []step.Effect) {
-	for i, ef := range effects {
-		if w, ok := ef.(step.Want); ok {
-			w.Urgent = true
-			effects[i] = w
-		}
-	}
 }
 
 // arrivalCause joins hosts that arrive together into one failover.
@@ -147,7 +134,7 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 	for _, c := range m.hosts.Inherit(now.Mono, d.Port, others, func(a netip.Addr) bool { return m.behindAnother(d, a) }) {
 		if c.Do == neighbor.Stand {
 			n++
-			m.hold(c.Host, c.Why, cause)
+			m.hold(c.Host, step.Want{Why: c.Why, Cause: cause})
 		}
 	}
 	if n > 0 {
@@ -165,20 +152,22 @@ func (m *Machine) behindAnother(d *downlink, a netip.Addr) bool {
 
 // install makes the kernel hold the host before anybody is told of it: the route and the neighbour entry on one socket, in this order.
 // What arrives between the two waits in the kernel for the entry; without one, which a host that was never heard here has not got, the
-// kernel asks by itself.
-func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
-	m.hold(h, why, cause)
-	m.advertise(d, h, stamp, why, cause)
+// kernel asks by itself. What it wants is like w.
+func (m *Machine) install(d *downlink, h neighbor.Host, stamp claim.Stamp, w step.Want) {
+	m.hold(h, w)
+	m.advertise(d, h, stamp, w)
 }
 
-func (m *Machine) hold(h neighbor.Host, why string, cause step.Cause) {
-	m.want(step.Want{Object: m.routeOf(h), Why: why, Cause: cause})
+func (m *Machine) hold(h neighbor.Host, w step.Want) {
+	w.Object = m.routeOf(h)
+	m.want(w)
 	if !h.MAC.IsZero() {
-		m.want(step.Want{Object: neighborOf(h), Why: why, Cause: cause})
+		w.Object = neighborOf(h)
+		m.want(w)
 	}
 }
 
-func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why string, cause step.Cause) {
+func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, w step.Want) {
 	var tail uint32
 	if m.cfg.GuardOwners {
 		tail = claim.TailOf(h.MAC)
@@ -187,12 +176,13 @@ func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, why
 	switch m.cfg.Export.Mode {
 	case ByBGP:
 		if d.unclaimed.waits {
-			d.unclaimed.hosts, d.unclaimed.cause = append(d.unclaimed.hosts, h.Addr), cmp.Or(cause, d.unclaimed.cause)
+			d.unclaimed.hosts, d.unclaimed.cause = append(d.unclaimed.hosts, h.Addr), cmp.Or(w.Cause, d.unclaimed.cause)
 			return
 		}
-		m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})
+		w.Object, w.After = adv, m.routeOf(h).Key()
+		m.want(w)
 	case ByTable:
-		m.export(h, stamp, why, cause)
+		m.export(h, stamp, w.Why, w.Cause)
 	case ByNobody: // the gateway's routes are static, and it asks by ARP
 	}
 }
@@ -209,7 +199,7 @@ func (m *Machine) verify(now model.Instant, d *downlink, c neighbor.Change) {
 		return
 	}
 	cause := m.arrivalCause(now, d)
-	m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), "verified", cause)
+	m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), step.Want{Why: "verified", Cause: cause})
 	m.noteVerified(d, h, text, "verified", step.StageNone, cause)
 }
 

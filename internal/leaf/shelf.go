@@ -221,7 +221,7 @@ func (m *Machine) takeShelf(now model.Instant, d *downlink) bool {
 	m.hosts.Inherit(now.Mono, d.Port, s.left[:n], func(a netip.Addr) bool { return m.behindAnother(d, a) })
 	for _, a := range s.left[:n] {
 		if h, held := m.hosts.Holder(a); held && h.Port == d.Port {
-			m.hold(h, "its server has turned up here", d.unclaimed.cause)
+			m.hold(h, step.Want{Why: "its server has turned up here", Cause: d.unclaimed.cause})
 		} else {
 			m.unshelve(d, a, "is not here")
 		}

@@ -36,7 +36,7 @@ var mutants = []mutant{
 
 	// Order: install before advertise, replace without a gap, worst news first.
 	{"advertised before it is installed", "leaf/hosts.go",
-		"m.want(step.Want{Object: adv, After: m.routeOf(h).Key(), Why: why, Cause: cause})", "m.want(step.Want{Object: adv, Why: why, Cause: cause})", "install-before-advertise", 100},
+		"w.Object, w.After = adv, m.routeOf(h).Key()", "w.Object = adv", "install-before-advertise", 100},
 	{"the engine forgets what comes after what", "engine/turn.go",
 		"w.After != (step.Key{}) && after != nil {", "w.After != (step.Key{}) && after != nil && false {",
 		"install-before-advertise no-gateway-loop no-return-up", 100},
@@ -126,7 +126,7 @@ var mutants = []mutant{
 	{"a refresh renews the stamp", "leaf/neighbor/learn.go",
 		"		if announced && now >= e.stamped+renewGap &&", "		if now >= e.stamped &&", "stamp-on-arrival", 30},
 	{"an inherited claim is as good as a new one", "leaf/hosts.go",
-		"m.install(d, h, announce.Unverified(d.Role), c.Why, m.causeOr(cause))", "m.install(d, h, max(announce.Unverified(d.Role), m.heard.Next(h.Addr, now.Wall)), c.Why, m.causeOr(cause))", "inherited-is-unproven", 60},
+		"m.install(d, h, announce.Unverified(d.Role), step.Want{", "m.install(d, h, max(announce.Unverified(d.Role), m.heard.Next(h.Addr, now.Wall)), step.Want{", "inherited-is-unproven", 60},
 	{"a question proves where its sender is", "leaf/frames.go",
 		"	if e.Op == step.ARPRequest && !announced {\n", "	if e.Op == step.ARPRequest && !announced && e.SenderIP == m.cfg.RouterID {\n", "question-is-no-proof inherited-is-unproven", 60},
 	{"a leaf waits for the feed before it gives a silent host up", "leaf/neighbor/state.go",
