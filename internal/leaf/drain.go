@@ -206,7 +206,7 @@ func (m *Machine) closeDrained(now model.Instant, d *downlink, fate linkage.Fate
 }
 
 func (m *Machine) behind(d *downlink) linkage.Behind {
-	return linkage.Behind{Hosts: m.hosts.Count(d.Port), Asks: d.asks, Single: d.Single}
+	return linkage.Behind{Hosts: m.hosts.Count(d.Port), Asks: d.asks(), Single: d.Single}
 }
 
 // doomed names everybody who would die.

@@ -16,6 +16,9 @@ const floodRest = time.Minute
 
 // onARP answers first, since a server waits, and learns after.
 func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
+	if e.Op == step.ARPNak {
+		return // only leaves say that, and only to servers
+	}
 	switch p := m.ports[e.Port].(type) {
 	case *uplink:
 		m.hearUplink(now, p, e)
@@ -53,11 +56,14 @@ func (m *Machine) answer(d *downlink, e step.ARPSeen) {
 // answerFor speaks for the gateway address while the kernel is told not to: for whoever needs it to send. The question of a
 // server that has no address there asks only whether this leaf is open, and stays without an answer while it is drained.
 func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
-	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) || !d.serving && !d.trust.silent {
+	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) {
 		return
 	}
 	if e.SenderIP.IsUnspecified() {
-		d.asks = true
+		d.asker = asker{e.SenderMAC, e.TargetIP}
+		return
+	}
+	if !d.serving && !d.trust.silent {
 		return
 	}
 	n, ok := m.admit.Net(e.TargetIP)
@@ -103,7 +109,7 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 		m.change(now, m.hosts.Hint(now.Mono, e.Port, e.SenderIP, e.SenderMAC, neighbor.FromData), 0)
 		return
 	}
-	if announced && d.asks {
+	if announced && d.asks() {
 		m.vouched(now, d)
 	}
 	if d.trust.doubted {

@@ -1,9 +1,11 @@
 package leaf
 
 import (
+	"net/netip"
 	"strings"
 
 	"peerless/internal/leaf/linkage"
+	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -22,11 +24,12 @@ func (m *Machine) gate(now model.Instant, d *downlink, ev linkage.GateEvent) {
 	do := d.gate.Step(ev)
 	if do != linkage.GateNothing {
 		d.since = now.Mono
+		m.endParting(d)
 	}
 	switch do {
 	case linkage.GateNothing:
 	case linkage.AskClose:
-		m.wantGate(d, true, d.shutWhy(), cause)
+		m.part(now, d, cause)
 	case linkage.AskOpen:
 		m.wantGate(d, false, d.whyOpen(), cause)
 	case linkage.CloseAgain:
@@ -62,11 +65,61 @@ func (m *Machine) noteOperator(d *downlink, cause step.Cause) {
 
 // wantGate closes or opens. Both are urgent: servers wait for it.
 func (m *Machine) wantGate(d *downlink, closed bool, why string, cause step.Cause) {
+	m.emit(m.gateWant(d, closed, why, cause))
+}
+
+func (m *Machine) gateWant(d *downlink, closed bool, why string, cause step.Cause) step.Want {
 	w := step.Want{Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true, Why: why, Cause: cause}
 	if closed {
 		w.After = m.closeAfter
 	}
-	m.emit(w)
+	return w
+}
+
+// asker is a server that asks whether this leaf is open. The zero value is none.
+type asker struct {
+	mac     model.MAC
+	gateway netip.Addr // the address of which it asks
+}
+
+// asks reports whether the server behind the port asks whether this leaf is open.
+func (d *downlink) asks() bool { return !d.asker.mac.IsZero() }
+
+// part closes a port. A server that asks for us is told before and given the time to move: it need not wait until its kernel tells of the
+// carrier, which is late where the link is slow to notice or the closing keeps the kernel busy (tell-then-close). For any other
+// the loss of carrier is the word, and comes at once.
+func (m *Machine) part(now model.Instant, d *downlink, cause step.Cause) {
+	w := m.gateWant(d, true, d.shutWhy(), cause)
+	n, ok := m.admit.Net(d.asker.gateway)
+	if !d.asks() || !ok || d.group == nil || d.group.Forwards() { // a drain closes behind those who have left
+		m.emit(w)
+		return
+	}
+	m.emit(step.SendARP{Port: d.Port, Op: step.ARPNak, DstMAC: d.asker.mac, SenderMAC: n.MAC, SenderIP: d.asker.gateway,
+		TargetMAC: d.asker.mac, TargetIP: netip.IPv4Unspecified(), Why: "this port is about to be closed"})
+	d.parting = &w
+	m.emit(step.Arm{Timer: partTimer(d), At: now.Mono + liveness.Parting(m.hosts.Count(d.Port))})
+}
+
+func partTimer(d *downlink) step.Timer { return step.Timer{Kind: timerPart, Port: d.Port} }
+
+// onPartTimer closes the port.
+func (m *Machine) onPartTimer(d *downlink) {
+	if d.parting == nil {
+		return
+	}
+	w := *d.parting
+	d.parting = nil
+	if d.gate.State == linkage.Closing {
+		m.emit(w)
+	}
+}
+
+func (m *Machine) endParting(d *downlink) {
+	if d.parting != nil {
+		d.parting = nil
+		m.emit(step.Disarm{Timer: partTimer(d)})
+	}
 }
 
 // onGateApplied takes the verified outcome.

@@ -76,7 +76,8 @@ type downlink struct {
 	arrival step.Cause // hosts that arrive close together are one failover
 	arrived time.Duration
 	told    map[string]bool // notes that are given once while the port serves
-	asks    bool            // its server asks whether this leaf is open
+	asker   asker           // the server that asks whether this leaf is open
+	parting *step.Want      // the closing that waits until that server has moved
 	drained bool            // the leaf is drained, or being drained
 	damper  liveness.Damper
 	damped  string // why it is held closed although its link is back; empty: it is not
@@ -225,6 +226,10 @@ func (m *Machine) onTimer(now model.Instant, t step.Timer) {
 	case timerClean:
 		if d := m.down(t.Port); d != nil {
 			m.onCleanTimer(now, d)
+		}
+	case timerPart:
+		if d := m.down(t.Port); d != nil {
+			m.onPartTimer(d)
 		}
 	case timerClaim:
 		if d := m.down(t.Port); d != nil {

@@ -36,6 +36,9 @@ func (m *Machine) onDownlinkPort(now model.Instant, d *downlink, s step.PortStat
 	if was.Up() && !s.Up() || recreated(was, s) {
 		d.renew()
 	}
+	if !s.Up() || recreated(was, s) {
+		d.asker = asker{}
+	}
 	if !s.Present && (was.Present || !m.seen) {
 		m.emit(step.Note{Warn: true, What: notePortMissing, Port: d.Port, Attachment: d.ID, ServerPort: d.ServerPort,
 			Text: "port " + string(d.Port) + " does not exist; waiting for it", Why: "no such device"})
@@ -180,7 +183,7 @@ func (m *Machine) review(now model.Instant, d *downlink, cause step.Cause) {
 // stopServing: attachment, withdrawals, then deletions. One failure, one cause.
 func (m *Machine) stopServing(now model.Instant, d *downlink, cause step.Cause, state claim.State, reason claim.Reason, why string) {
 	d.serving, d.since, d.cause = false, now.Mono, cause
-	d.asks = false
+	d.asker = asker{}
 	clear(d.told)
 	m.tellAttachment(d, state, reason, cause)
 	n := m.hosts.Count(d.Port)

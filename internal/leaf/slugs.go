@@ -68,6 +68,7 @@ const (
 	timerHush   = "hush"   // by port: a downlink that was closed for its silence gets another chance
 	timerDrain  = "drain"  // hosts have had their time to leave
 	timerClean  = "clean"  // by port: hosts of a port that stopped serving are taken off
+	timerPart   = "part"   // by port: the server that was told so has had its time, and the port closes
 	timerClaim  = "claim"  // by port: hosts of a server that has turned up are taken and claimed
 	timerShelf  = "shelf"  // by port: who stands by is put on its shelf
 	timerOpen   = "open"   // by group number: readiness or the next downlink to open

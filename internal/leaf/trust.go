@@ -240,7 +240,7 @@ func (m *Machine) fallSilent(now model.Instant, d *downlink) {
 // mayHush reports whether a silent downlink may be closed. It may not if its server asks for us, since it moves by itself; if it
 // has no other link; or if this leaf cannot tell a host that died from one that moved: without the feed, or if another leaf claims one.
 func (m *Machine) mayHush(d *downlink) bool {
-	if !m.cfg.CloseSilent || d.asks || d.Single || d.gate.Ours() {
+	if !m.cfg.CloseSilent || d.asks() || d.Single || d.gate.Ours() {
 		return false
 	}
 	fed := false

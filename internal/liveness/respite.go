@@ -16,6 +16,8 @@ const (
 
 	respiteMin  = 20 * time.Millisecond
 	respiteHost = 50 * time.Microsecond
+	partingMin  = 2 * time.Millisecond
+	partingHost = time.Microsecond
 	wordHost    = 100 * time.Microsecond
 )
 
@@ -27,6 +29,10 @@ func Word(hosts int) time.Duration {
 	}
 	return time.Duration(hosts) * wordHost
 }
+
+// Parting is how long a server that was told that its port will be closed has for moving: somewhat longer than it takes, and then the kernel
+// is busy with the closing for about as long, 1 µs for each host.
+func Parting(hosts int) time.Duration { return partingMin + time.Duration(hosts)*partingHost }
 
 // Respite is how long the repair of so many hosts is not to be disturbed.
 func Respite(hosts int) time.Duration { return respiteMin + time.Duration(hosts)*respiteHost }

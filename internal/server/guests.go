@@ -126,8 +126,8 @@ func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 		m.onElsewhere(e)
 		return
 	}
-	// A sender whose frame bears another source speaks for somebody else.
-	if e.SrcMAC.IsZero() || e.SrcMAC == e.SenderMAC {
+	// A sender whose frame bears another source speaks for somebody else; and who takes an answer back tells nothing of himself.
+	if e.Op != step.ARPNak && (e.SrcMAC.IsZero() || e.SrcMAC == e.SenderMAC) {
 		m.learn(now, guest{addr: e.SenderIP, mac: e.SenderMAC, port: e.Port, seen: now.Mono, learned: "arp"})
 	}
 }

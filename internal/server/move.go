@@ -13,7 +13,7 @@ func (m *Machine) sight() linkpair.Sight {
 }
 
 func (m *Machine) link(s *side) linkpair.Link {
-	return linkpair.Link{Up: s.up, Ready: s.ready, Fresh: s.silence.Missed() == 0, Silent: s.silent, Dry: m.dry(s), Mute: m.mute(s), Proves: s.through.answers, Passes: s.through.passes, Carries: s.through.carries}
+	return linkpair.Link{Up: s.up, Ready: s.ready, Fresh: s.silence.Missed() == 0, Silent: s.silent, Shut: s.shut, Dry: m.dry(s), Mute: m.mute(s), Proves: s.through.answers, Passes: s.through.passes, Carries: s.through.carries}
 }
 
 // decide asks the pair and does what it says, after a timer or an answer.

@@ -18,6 +18,7 @@ type side struct {
 	up      bool      // a member that can carry frames
 	ready   bool      // its leaf answers for the gateway address
 	silent  bool      // its leaf let as many questions pass as prove that the link or the leaf is dead
+	shut    bool      // its leaf said that it is about to close the port, and has not answered since
 	leaf    model.MAC // that answered last
 	silence liveness.Detector
 	due     time.Duration // the next question
@@ -40,7 +41,7 @@ func (s *side) timer() step.Timer { return step.Timer{Kind: timerProbe, Port: s.
 
 // newborn forgets what was true of the link only while it was up.
 func (s *side) newborn() {
-	s.ready, s.silent, s.due = false, false, 0
+	s.ready, s.silent, s.shut, s.due = false, false, false, 0
 	s.silence.Heard()
 	s.through.reset()
 }
@@ -110,13 +111,19 @@ func (m *Machine) askAt(s *side, at time.Duration) {
 // by a way that we are not (an answer must prove what was asked). Nor does one to our own stack, which asks with its address to send:
 // a leaf that is drained, or has no gateway, answers that by every link, and only our question, without an address, not.
 func (m *Machine) onAnswer(now model.Instant, s *side, e step.ARPSeen) {
-	mine := e.Op == step.ARPReply && e.SenderIP == m.cfg.Gateway && e.TargetMAC == m.device.mac && e.TargetIP.IsUnspecified()
+	mine := e.SenderIP == m.cfg.Gateway && e.TargetMAC == m.device.mac && e.TargetIP.IsUnspecified()
 	if !mine || !s.up || !m.cfg.GatewayMAC.IsZero() && e.SenderMAC != m.cfg.GatewayMAC {
+		return
+	}
+	if e.Op == step.ARPNak {
+		m.onParting(now, s)
+	}
+	if e.Op != step.ARPReply {
 		return
 	}
 	late := s.silence.Missed() > 0
 	s.silence.Heard()
-	s.leaf = e.SenderMAC
+	s.leaf, s.shut = e.SenderMAC, false
 	spoke := s.silent
 	s.silent = false
 	if s.ready && !late {
@@ -127,6 +134,19 @@ func (m *Machine) onAnswer(now model.Instant, s *side, e step.ARPSeen) {
 		m.note(step.Note{What: "leaf-speaks", Port: s.port, Text: "the leaf on " + string(s.port) + " answers again", Why: "it answers ARP for the gateway address"})
 	}
 	m.decide(now)
+}
+
+// onParting takes the leaf's word that it is about to close the port: the link is still up, and no use any more. The word holds until the leaf
+// answers again (tell-then-close).
+func (m *Machine) onParting(now model.Instant, s *side) {
+	if s.shut {
+		return
+	}
+	s.ready, s.shut = false, true
+	before := m.cause
+	m.decide(now)
+	m.noteEvidence(step.Note{What: "leaf-closes", Port: s.port, Text: "the leaf on " + string(s.port) + " is about to close the port",
+		Why: "it said so"}, before)
 }
 
 // noteSilent tells that a leaf stopped answering; of a leaf that never did there is no news.

@@ -71,12 +71,16 @@ func (m *Machine) whyPort(s *side, p step.PortState) string {
 		return m.whyDown(p)
 	case m.pair.Target() == s.role:
 		return "taking over: " + m.pair.Why()
+	case m.pair.Active() == s.role && s.shut:
+		return m.pair.Why() + "; its leaf said that it closes the port"
 	case m.pair.Active() == s.role && s.silent:
 		return m.pair.Why() + "; its leaf does not answer"
 	case m.pair.Active() == s.role && m.mute(s):
 		return m.pair.Why() + "; nothing comes back from beyond its leaf"
 	case m.pair.Active() == s.role:
 		return m.pair.Why()
+	case s.shut:
+		return "standby, its leaf said that it closes the port"
 	case s.ready && m.mute(s):
 		return "standby, its leaf answers and forwards nothing"
 	case s.ready:

@@ -426,5 +426,6 @@ func (w *World) hostile(h *host, f fault) {
 		bad(model.Broadcast, h.addr)
 		out.send(frame{src: h.mac, dst: model.Broadcast, op: step.ARPOp(9), sha: h.mac, spa: netip.IPv4Unspecified(), tpa: netip.IPv4Unspecified()})
 		out.send(frame{kind: rarpFrame, src: h.mac, dst: model.Broadcast})
+		out.send(frame{src: h.mac, dst: model.Broadcast, op: step.ARPNak, sha: w.cfg.virtualMAC, spa: w.cfg.gatewayIP, tpa: netip.IPv4Unspecified()})
 	}
 }

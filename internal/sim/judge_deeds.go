@@ -27,6 +27,10 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 				j.note(d, n)
 				continue
 			}
+			if e, ok := a.Emit.(step.SendARP); ok && e.Op == step.ARPNak {
+				j.tells(d, e)
+				continue
+			}
 			g, gate := a.Want.Object.(step.Gate)
 			if gate && !a.Want.Absent && d.memory.gates[g.Port] != a.Gen {
 				d.memory.gates[g.Port] = a.Gen // a retry is the same decision
@@ -34,7 +38,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 			}
 			if a.Emit == nil {
 				j.withdrawals(d, a.Want)
-				j.shelf(d, a.Want)
+				j.shelf(d, a)
 			}
 			j.arrivals(d, a.Want)
 			switch {
@@ -96,6 +100,7 @@ func (j *judge) note(d *daemon, n step.Note) {
 		d.memory.served = d.memory.served || !d.memory.alone
 	case "link-silent":
 		j.silent(d, n.Port)
+		delete(d.memory.asked, n.Port)
 	case "linkage-closed":
 		d.memory.cut, d.memory.cutAt, d.memory.served = true, j.w.now, false
 	case "port-closed":

@@ -14,6 +14,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 	now := j.w.now
 	switch ev := ev.(type) {
 	case step.ARPSeen:
+		j.asks(d, ev)
 		announced := ev.SenderIP == ev.TargetIP
 		if ev.Op == step.ARPReply || announced {
 			m.heardOn[neighKey{ev.Port, ev.SenderIP}] = now
@@ -45,6 +46,7 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		if !ev.Up() {
 			m.resolved[ev.Port] = false
 			m.portDown[ev.Port] = now
+			delete(m.asked, ev.Port)
 			m.losses[ev.Port]++
 			if p := d.node.kernel.port(ev.Port); p != nil && p.link != nil {
 				delete(m.mute, p.peer().node.name)

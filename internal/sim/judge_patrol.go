@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/engine"
 	"peerless/internal/leaf"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -119,12 +120,14 @@ func (j *judge) patrolShelves(n *node, odd map[string]oddity) {
 	}
 }
 
-// shelf: one is opened only for a server that has just been heard on its port.
-func (j *judge) shelf(d *daemon, w step.Want) {
+// shelf: one is opened only for a server that has just been heard on its port. A retry is the same decision.
+func (j *judge) shelf(d *daemon, a engine.Action) {
+	w := a.Want
 	r, ok := w.Object.(step.Rule)
-	if !ok || w.Absent || r.Table < leaf.ShelfTable || d.node.kernel.looked(r.Table) {
+	if !ok || w.Absent || r.Table < leaf.ShelfTable || d.node.kernel.looked(r.Table) || d.memory.decided[w.Key()] == a.Gen {
 		return
 	}
+	d.memory.decided[w.Key()] = a.Gen
 	port, _ := d.node.byIndex(r.Table - leaf.ShelfTable)
 	for at, when := range d.memory.heardOn {
 		if at.port == port && j.w.now-when <= oddFor {

@@ -17,6 +17,7 @@ func (j *judge) gate(n *node, o step.Gate, w step.Want) {
 	off := p.toldOnce && p.told.Present && (!p.told.AdminUp || p.told.ProtoDown) && !p.told.Ours
 	held := n.daemon.memory.held[o.Port]
 	n.daemon.memory.held[o.Port] = o.Closed
+	delete(n.daemon.memory.told, o.Port)
 	switch {
 	case off && o.Closed: // asked in the same breath; the driver finds it closed and leaves it to him
 	case off:
@@ -49,6 +50,14 @@ func (j *judge) linkageCloses(n *node, o step.Gate, w step.Want) {
 	if !strings.Contains(w.Why, "uplink") {
 		j.w.fail("closed-for-a-reason", "%s closes %s and names no uplink: %q", n.name, o.Port, w.Why)
 	}
+	if n.daemon.memory.served {
+		j.partsUntold(n, o.Port)
+	}
+	j.evidence(n, o, w.Why)
+}
+
+// evidence judges the decision to close a port for want of a gateway.
+func (j *judge) evidence(n *node, o step.Gate, why string) {
 	if !n.daemon.memory.served {
 		return // it was closed for evidence, or has not been open in this life, and what somebody opens meanwhile has to wait like the rest
 	}
@@ -60,7 +69,7 @@ func (j *judge) linkageCloses(n *node, o step.Gate, w step.Want) {
 		_ = u
 	}
 	if good >= max(1, n.leaf.Groups[0].MinUplinks) {
-		j.w.fail("soft-never-closes", "%s closes %s (%s) though no hard evidence speaks against %d of its uplinks", n.name, o.Port, w.Why, good)
+		j.w.fail("soft-never-closes", "%s closes %s (%s) though no hard evidence speaks against %d of its uplinks", n.name, o.Port, why, good)
 	}
 }
 

@@ -45,6 +45,9 @@ var mutants = []mutant{
 		"make-before-break one-move soft-never-closes adopt-not-flush", 300},
 	{"closings are not urgent", "leaf/gates.go",
 		"Object: step.Gate{Port: d.Port, Closed: closed}, Urgent: true,", "Object: step.Gate{Port: d.Port, Closed: closed},", "close-first", 30},
+	{"a server is not told that its port will be closed", "leaf/gates.go",
+		"	if !d.asks() || !ok || d.group == nil", "	if d.asks() || !ok || d.group == nil", "tell-then-close", 30},
+	{"a port whose server was told stays open", "leaf/gates.go", "	if d.gate.State == linkage.Closing {\n		m.emit(w)", "	if d.gate.State == linkage.Held {\n		m.emit(w)", "tell-then-close", 30},
 	{"withdrawn before it is told what failed", "leaf/ports.go",
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
 
@@ -165,5 +168,5 @@ var mutants = []mutant{
 	{"announces guests under its own MAC", "server/announce.go", "host{addr: g.addr, mac: g.mac, port: g.port}", "host{addr: g.addr, mac: m.device.mac, port: g.port}", "announce-the-truth", 60},
 
 	// The engine.
-	{"what failed is not tried again", "engine/turn.go", "		w.retry = t.at(now.Mono+pause(w.attempt), step.Timer{})", "		w.retry = t.at(now.Mono+time.Hour, step.Timer{})", "reach-after-heal opens-in-the-end open-only-when-forwarding no-stale-route", 150},
+	{"what failed is not tried again", "engine/turn.go", "		w.retry = t.at(now.Mono+pause(w.attempt), step.Timer{})", "		w.retry = t.at(now.Mono+time.Hour, step.Timer{})", "reach-after-heal opens-in-the-end open-only-when-forwarding no-stale-route shelf-is-shut", 150},
 }

@@ -84,10 +84,11 @@ type NeighborState struct {
 // ARPOp is the operation of an ARP packet (RFC 826).
 type ARPOp uint16
 
-// ARP operations.
+// ARP operations. A NAK (RFC 2225) takes back the answer of the sender's address; every kernel ignores it on Ethernet.
 const (
 	ARPRequest ARPOp = 1
 	ARPReply   ARPOp = 2
+	ARPNak     ARPOp = 10
 )
 
 // ARPSeen is an ARP packet received on a listened port, never one that we sent. SrcMAC is the Ethernet source.

@@ -3,6 +3,7 @@ package step
 import (
 	"fmt"
 	"net/netip"
+	"strconv"
 	"strings"
 )
 
@@ -62,7 +63,17 @@ func (n NeighborState) String() string {
 	return s + word(n.Ours, " ours", "")
 }
 
-func (o ARPOp) String() string { return word(o == ARPRequest, "request", "reply") }
+func (o ARPOp) String() string {
+	switch o {
+	case ARPRequest:
+		return "request"
+	case ARPReply:
+		return "reply"
+	case ARPNak:
+		return "nak"
+	}
+	return strconv.Itoa(int(o))
+}
 
 func (e ARPSeen) String() string {
 	return fmt.Sprintf("arp %s on %s: %s is %s, target %s", e.Op, e.Port, e.SenderIP, e.SenderMAC, e.TargetIP)

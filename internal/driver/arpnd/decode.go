@@ -92,7 +92,9 @@ func decodeARP(port model.Port, source model.MAC, frame []byte, reverse bool) (s
 		}
 		return step.RARPSeen{Port: port, MAC: sender}, nil
 	}
-	if op := step.ARPOp(op); op != step.ARPRequest && op != step.ARPReply {
+	switch step.ARPOp(op) {
+	case step.ARPRequest, step.ARPReply, step.ARPNak:
+	default:
 		return nil, errOp
 	}
 	return step.ARPSeen{

@@ -38,6 +38,8 @@ func TestDecode_Frame_GivesEventOrSaysWhatIsWrong(t *testing.T) {
 	request := step.ARPSeen{Port: "A2", Op: step.ARPRequest, SrcMAC: serverMAC, SenderMAC: serverMAC, SenderIP: serverIP, TargetIP: gatewayIP}
 	reply := request
 	reply.Op, reply.TargetMAC = step.ARPReply, virtualMAC
+	nak := reply
+	nak.Op = step.ARPNak
 	bridged := request
 	bridged.SrcMAC = model.MAC{0x02, 0, 0, 0, 0, 0x77}
 	tests := []struct {
@@ -50,6 +52,7 @@ func TestDecode_Frame_GivesEventOrSaysWhatIsWrong(t *testing.T) {
 		{"request with padding", arpHex + strings.Repeat("00", 18), request, nil},
 		{"request padded to the limit", arpHex + strings.Repeat("ff", arpFrameMax-arpFrameLen), request, nil},
 		{"reply", strings.Replace(strings.Replace(arpHex, "04 0001", "04 0002", 1), "000000000000", virtualMAC.String(), 1), reply, nil},
+		{"NAK", strings.Replace(strings.Replace(arpHex, "04 0001", "04 000a", 1), "000000000000", virtualMAC.String(), 1), nak, nil},
 		{"sender is not the Ethernet source", strings.Replace(arpHex, "020000000002", "020000000077", 1), bridged, nil},
 		{"reverse request", rarpHex, step.RARPSeen{Port: "A2", MAC: serverMAC}, nil},
 		{"data", dataHex, step.DataSeen{Port: "A2", MAC: serverMAC, Addr: serverIP}, nil},
@@ -125,7 +128,7 @@ func FuzzDecode(f *testing.F) {
 			return
 		case step.ARPSeen:
 			mac, addrs = ev.SenderMAC, append(addrs, ev.SenderIP, ev.TargetIP)
-			if !station(ev.SrcMAC) || (ev.Op != step.ARPRequest && ev.Op != step.ARPReply) || len(frame) > arpFrameMax {
+			if !station(ev.SrcMAC) || (ev.Op != step.ARPRequest && ev.Op != step.ARPReply && ev.Op != step.ARPNak) || len(frame) > arpFrameMax {
 				t.Errorf("accepted %s", ev)
 			}
 		case step.RARPSeen:

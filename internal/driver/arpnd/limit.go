@@ -13,9 +13,10 @@ import (
 // Limits of ARP and RARP on one port. A server that announces thousands of guests at once stays below; one that sends without end is
 // heard at this pace, and every other port as if nothing were.
 const (
-	arpPerSecond = 2000
-	arpBurst     = 16384       // and twice as many as hosts may be there
-	floodNotice  = time.Second // between two words on a flood
+	arpPerSecond  = 2000
+	arpBurst      = 16384       // and twice as many as hosts may be there
+	naksPerSecond = 16          // a leaf says once that it closes a port
+	floodNotice   = time.Second // between two words on a flood
 
 	askedFor = 2 * time.Second // an answer within that time is one to our question
 	askedMax = 8192            // questions that are remembered on a port; and twice as many as hosts may be there
@@ -64,18 +65,23 @@ func (a *asked) answered(now time.Time, e step.ARPSeen) bool {
 type throttle struct {
 	asked  *asked
 	budget bucket
+	naks   bucket
 	missed int           // since the last notice
 	told   time.Duration // when the last notice was given
 }
 
 func newThrottle(a *asked) *throttle {
-	return &throttle{asked: a, budget: bucket{perSecond: arpPerSecond, burst: arpBurst, tokens: arpBurst}, told: -floodNotice}
+	return &throttle{asked: a, budget: bucket{perSecond: arpPerSecond, burst: arpBurst, tokens: arpBurst},
+		naks: bucket{perSecond: naksPerSecond, burst: naksPerSecond, tokens: naksPerSecond}, told: -floodNotice}
 }
 
 // admit gives the event that a packet is worth: itself, now and then the notice that there are too many, or nothing.
 func (t *throttle) admit(now time.Duration, wall time.Time, port model.Port, ev step.Event) step.Event {
-	if arp, ok := ev.(step.ARPSeen); ok && t.asked.answered(wall, arp) {
-		return ev
+	if arp, ok := ev.(step.ARPSeen); ok {
+		switch nak := arp.Op == step.ARPNak; {
+		case nak && t.naks.take(now), !nak && t.asked.answered(wall, arp):
+			return ev
+		}
 	}
 	t.budget.grow(max(arpBurst, 2*float64(t.asked.hosts.Load())))
 	if t.budget.take(now) {

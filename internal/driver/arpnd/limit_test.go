@@ -45,12 +45,32 @@ func TestThrottle_Flood_IsHeardAtItsPaceAndAnswersPass(t *testing.T) {
 		if th.asked.answered(start.Add(now), q) {
 			t.Fatal("one question was answered twice")
 		}
+		nak := heard(9)
+		nak.Op = step.ARPNak
+		if _, ok := th.admit(now, start.Add(now), "A1", nak).(step.ARPSeen); !ok {
+			t.Fatalf("second %d: the word that the port closes was lost in the flood", i/perSecond)
+		}
 	}
 	if limit := arpBurst + arpPerSecond*seconds; events > limit || events < limit*9/10 {
 		t.Errorf("%d events, want about %d", events, limit)
 	}
 	if notices < seconds-2 || notices > seconds+1 || told < perSecond*seconds-arpBurst-arpPerSecond*seconds-perSecond-1 {
 		t.Errorf("%d notices of %d frames", notices, told)
+	}
+}
+
+func TestThrottle_FloodOfNaks_IsHeardAtItsPace(t *testing.T) {
+	var a asked
+	th, start, events := newThrottle(&a), time.Now(), 0
+	nak := heard(9)
+	nak.Op = step.ARPNak
+	for range 100_000 {
+		if _, ok := th.admit(0, start, "A1", nak).(step.ARPSeen); ok {
+			events++
+		}
+	}
+	if events > arpBurst+naksPerSecond {
+		t.Errorf("%d events", events)
 	}
 }
 

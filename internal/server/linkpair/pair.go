@@ -28,6 +28,8 @@ type Link struct {
 	Fresh bool
 	// Silent: the leaf has let as many questions pass as prove that the link, or the leaf, is dead. Never with Ready.
 	Silent bool
+	// Shut: the leaf said that it is about to close the port, and has not answered since. Never with Ready.
+	Shut bool
 	// Dry: nothing has come back from beyond the leaf lately either, so nothing is lost by leaving at once.
 	Dry bool
 	// Mute: the leaf answers for itself, but nothing comes back from beyond it, though something did before or does by the other link.
@@ -166,7 +168,7 @@ func (p *Pair) Decide(now time.Duration, s Sight) Decision {
 	p.again = 0
 	if d.Verb != Stay {
 		p.why = d.Why
-		if used := s.Of(p.active); p.to == model.RoleUnknown && (used.Silent || used.Mute) {
+		if used := s.Of(p.active); p.to == model.RoleUnknown && (used.Silent || used.Shut || used.Mute) {
 			p.again = now // what was just chosen is no good either, and nothing else may tell
 		}
 	}
@@ -181,6 +183,7 @@ func (l Link) whileUp() Link {
 		return Link{}
 	}
 	l.Silent = l.Silent && !l.Ready
+	l.Shut = l.Shut && !l.Ready
 	l.Fresh = l.Fresh && l.Ready
 	l.Mute = l.Mute && l.Ready
 	return l
@@ -237,6 +240,8 @@ func (p *Pair) steady(now time.Duration, s Sight) Decision {
 	case used.Up && p.dark:
 		p.dark = false
 		return Decision{Verb: Resume, To: p.active, From: p.active, Why: p.active.String() + " link is back after both were down"}
+	case used.Shut && s.Of(other).Fresh:
+		return p.take(other, p.active.String()+" link is lost: its leaf is about to close the port")
 	case used.Silent && used.Dry && s.Of(other).Fresh:
 		return p.take(other, p.active.String()+" link is dead: its leaf is silent, and nothing comes back from beyond it")
 	case used.Silent && s.Of(other).Fresh: // it may be drained, and forward all the same
@@ -300,6 +305,8 @@ func (p *Pair) moving(now time.Duration, s Sight) Decision {
 		return p.take(Other(p.to), "the new link died during the move")
 	case !to.Up:
 		return p.abort(now, "the new link died during the move")
+	case old.Shut && to.Fresh && p.active != model.RoleUnknown:
+		return p.take(p.to, "the old link's leaf is about to close the port")
 	case old.Silent && old.Dry && to.Fresh && p.active != model.RoleUnknown:
 		return p.take(p.to, "the old link turned out to be dead")
 	case !to.Ready && p.active != model.RoleUnknown:

@@ -65,6 +65,7 @@ var links = []struct {
 	link Link
 }{
 	{"down", Link{}}, {"up", Link{Up: true}}, {"ready", Link{Up: true, Ready: true, Fresh: true}}, {"late", Link{Up: true, Ready: true}}, {"silent", Link{Up: true, Silent: true}}, {"dead", Link{Up: true, Silent: true, Dry: true}},
+	{"shut", Link{Up: true, Shut: true}},
 	{"mute", Link{Up: true, Ready: true, Fresh: true, Mute: true}}, {"proves", Link{Up: true, Ready: true, Fresh: true, Proves: true}},
 	{"passes", Link{Up: true, Ready: true, Fresh: true, Passes: true}},
 	{"carries", Link{Up: true, Ready: true, Fresh: true, Carries: true}},
@@ -148,6 +149,7 @@ func checkCell(t interface{ Errorf(string, ...any) }, name string, was Pair, p *
 	switch {
 	case !left || d.Verb == Switch && was.to == p.active && !was.trial: // prepared, and for a reason: below
 	case d.Verb == Take && old.Silent && old.Dry && other.Fresh:
+	case d.Verb == Take && old.Shut && other.Fresh:
 	case d.Verb == Switch && was.trial && other.Passes:
 	case d.Verb == Switch && was.trial && other.Carries && now >= was.until:
 	default:
@@ -271,6 +273,7 @@ func TestPair_Stories(t *testing.T) {
 			{settle, up, ready, Switch, model.Backup},
 		}},
 	}
+	shut := Link{Up: true, Shut: true}
 	silent, dead, mute := Link{Up: true, Silent: true}, Link{Up: true, Silent: true, Dry: true}, Link{Up: true, Ready: true, Fresh: true, Mute: true}
 	carries := Link{Up: true, Ready: true, Fresh: true, Carries: true}
 	proves, passes := Link{Up: true, Ready: true, Fresh: true, Proves: true}, Link{Up: true, Ready: true, Fresh: true, Passes: true}
@@ -287,6 +290,22 @@ func TestPair_Stories(t *testing.T) {
 			{1, ready, ready, Stay, model.Backup},
 			{stable, ready, ready, Prepare, model.Backup},
 			{settle, ready, ready, Switch, model.Primary},
+		}},
+		{"the leaf of the primary is about to close", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, shut, up, Stay, model.Primary}, // the other leaf does not answer
+			{1, shut, ready, Take, model.Backup},
+			{1, down, ready, Stay, model.Backup},
+		}},
+		{"both leaves are about to close", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, shut, shut, Stay, model.Primary},
+			{1, down, shut, Take, model.Backup},
+		}},
+		{"the old leaf is about to close while its server leaves it", []beat{
+			{0, ready, down, Take, model.Primary},
+			{1, silent, ready, Prepare, model.Primary},
+			{1, shut, ready, Take, model.Backup},
 		}},
 		{"dead link is left at once", []beat{
 			{0, ready, down, Take, model.Primary},

@@ -1,0 +1,46 @@
+package sim
+
+import (
+	"time"
+
+	"peerless/internal/model"
+	"peerless/internal/step"
+)
+
+// partingMax is within what time of its word to the server a leaf has to close the port: worlds have few hosts.
+const partingMax = 10 * time.Millisecond
+
+// asks notes the question of a server whether a leaf is open.
+func (j *judge) asks(d *daemon, e step.ARPSeen) {
+	if e.Op == step.ARPRequest && e.SenderIP.IsUnspecified() && e.TargetIP == j.w.cfg.gatewayIP {
+		d.memory.asked[e.Port] = j.w.now
+	}
+}
+
+// tells judges a leaf's word that it is about to close a port: it is the decision to close it, and the closing follows.
+func (j *judge) tells(d *daemon, e step.SendARP) {
+	n, m := d.node, &d.memory
+	if n.role != leafRole || e.SenderIP != j.w.cfg.gatewayIP || e.TargetMAC == (model.MAC{}) {
+		j.w.fail("tell-then-close", "%s sends %s", n.name, e)
+		return
+	}
+	if _, asked := m.asked[e.Port]; !asked {
+		j.w.fail("tell-then-close", "%s tells who is behind %s that it closes, and nobody has asked", n.name, e.Port)
+	}
+	j.evidence(n, step.Gate{Port: e.Port, Closed: true}, e.Why)
+	delete(m.asked, e.Port)
+	at, life := j.w.now, d.life
+	m.told[e.Port] = at
+	j.w.after(partingMax, func() {
+		if p := n.kernel.port(e.Port); p != nil && p.open() && m.told[e.Port] == at && d.life == life && d.running && !d.frozen && !m.frozen(j.w.now) {
+			j.w.fail("tell-then-close", "%s told who is behind %s that it closes, and has not after %s", n.name, e.Port, partingMax)
+		}
+	})
+}
+
+// partsUntold judges a closing for want of a gateway where a server has asked since its port came up.
+func (j *judge) partsUntold(n *node, port model.Port) {
+	if at, asked := n.daemon.memory.asked[port]; asked {
+		j.w.fail("tell-then-close", "%s closes %s without a word, and its server asked %s ago", n.name, port, j.w.now-at)
+	}
+}
