@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"peerless/internal/engine"
+	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
@@ -89,6 +90,33 @@ func TestGatewayLink_DownlinksAreClosedByUsAndOpenAfterwards(t *testing.T) {
 			t.Errorf("after the restore: %+v", p)
 		}
 	}
+}
+
+// Servers that run peerless have moved before the port that they leave is closed.
+func TestGatewayLink_ServersAreToldBeforeTheirPortIsClosed(t *testing.T) {
+	s := standing(t)
+	since := time.Now()
+	s.fault("gateway-link")
+	after := func(node, what string, port model.Port) (at int64) {
+		for _, e := range show[engine.Entry](s, node, "events") {
+			if e.WallMs >= since.UnixMilli() && e.What == what && (e.Port == port || port == "") && at == 0 {
+				at = e.MonoNs
+			}
+		}
+		return at
+	}
+	for i := 1; i <= 2; i++ { // whose primary is A
+		server, port := fmt.Sprintf("C%d", i), model.Port(fmt.Sprintf("A%d", i))
+		s.until(server+" was told, and moved before "+string(port)+" was closed", func() string {
+			told, moved, closed := after(server, "leaf-closes", "eth0"), after(server, "moved", "eth1"), after("A", "port-closed", port)
+			if told == 0 || moved == 0 || closed <= told || closed <= moved {
+				return fmt.Sprintf("told %d, moved %d, closed %d", told, moved, closed)
+			}
+			return ""
+		})
+	}
+	s.fault("gateway-link-restore")
+	s.until("all is as before", s.normal)
 }
 
 // A leaf's table holds its own hosts and the default route, at any time: nothing to the other leaf.
