@@ -19,10 +19,12 @@ func compareAddress(a, b step.Address) int {
 // urgentMax is how many announcements go before the kernel is asked to send by the new link; each takes some microseconds.
 const urgentMax = 16
 
-// portion is how many announcements follow at a time, and portionPause how long after one another.
+// portion is how many announcements follow at a time, and portionPause how long after one another. For each, so many guests are looked at
+// at most.
 const (
 	portion      = 32
 	portionPause = 2 * time.Millisecond
+	looksFor     = 64
 )
 
 // A guest may leave without a word to us, and to announce one that has left takes it from where it is now. So the first announcement of a
@@ -60,16 +62,16 @@ type host struct {
 
 // hosts lists every address that may be announced: our own, then the guests', each by address.
 func (m *Machine) hosts() []host {
-	list := m.own(len(m.guests))
+	list := slices.Grow(m.own(), len(m.guests))
 	for g := range m.present() {
 		list = append(list, m.hostOf(g))
 	}
 	return list
 }
 
-// own lists this machine's addresses; there will be room for more.
-func (m *Machine) own(more int) []host {
-	list := make([]host, 0, len(m.addresses)+more)
+// own lists this machine's addresses.
+func (m *Machine) own() []host {
+	list := make([]host, 0, len(m.addresses))
 	upper := m.upper()
 	for _, a := range m.addresses {
 		addr := a.Prefix.Addr()
@@ -116,78 +118,135 @@ func (m *Machine) isOwn(addr netip.Addr) bool {
 	return false
 }
 
-// round is what a round of announcements comes to.
-type round struct{ told, asked int }
+// round is a round of announcements: every address is told by one link, straight out of its port. It goes through our own addresses, then
+// through the guests that gave a sign lately, then through the others. It keeps its place and no list: a failover waits for its first step.
+type round struct {
+	number  uint32
+	port    model.Port
+	why     string
+	running bool
+	own     int           // how many of our own are told
+	since   time.Duration // guests that gave no sign since then are asked first
+	asking  bool          // it is at those
+	next    netip.Addr    // the guest with which it goes on
+}
+
+// tally is what a round comes to. Of many guests it is not counted how many are asked first.
+type tally struct {
+	all, asked int
+	some       bool // that was not counted
+}
+
+func (t tally) told() int { return t.all - t.asked }
 
 // String tells it to people.
-func (r round) String() string {
-	s := fmt.Sprintf("announced %d addresses", r.told)
-	if r.told == 1 {
+func (t tally) String() string {
+	if t.some {
+		return fmt.Sprintf("announcing %d addresses", t.all)
+	}
+	s := fmt.Sprintf("announced %d addresses", t.told())
+	if t.told() == 1 {
 		s = "announced 1 address"
 	}
-	if r.asked > 0 {
-		s += fmt.Sprintf(", asks %d more first", r.asked)
+	if t.asked > 0 {
+		s += fmt.Sprintf(", asks %d more first", t.asked)
 	}
 	return s
 }
 
-// audience lists who is announced, and behind them who is asked first: in a repetition all guests. A failover waits for it.
-func (m *Machine) audience(again bool) (hosts []host, told int) {
-	hosts = m.own(len(m.guests))
-	for _, ask := range []bool{false, true} {
-		for g := range m.present() {
-			if (again || m.now-g.seen > lately) == ask {
-				h := m.hostOf(g)
-				h.ask = ask
-				hosts = append(hosts, h)
-			}
-		}
-		if !ask {
-			told = len(hosts)
+// countMax is of how many guests the tally says who is asked first.
+const countMax = 1024
+
+func (m *Machine) tally(own int) (t tally) {
+	t.all = own
+	for _, p := range m.ports {
+		if p.Up() {
+			t.all += m.guestsOn(p.Port)
 		}
 	}
-	return hosts, told
+	if t.some = len(m.guests) > countMax; t.some {
+		return t
+	}
+	for g := range m.present() {
+		if g.seen < m.round.since {
+			t.asked++
+		}
+	}
+	return t
 }
 
-// announceAll announces every address straight out of the link, past bridge and bond, and says how many. The first ones
-// are urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here. The rest
+// announceAll begins a round and says how many it will tell; again: a repetition, in which all guests are asked. The first announcements are
+// urgent: they tell the leaf that this server has come, and what the leaf has to do takes longer than anything here. The rest
 // follows in portions that no port has to drop.
-func (m *Machine) announceAll(r model.Role, why string, again bool) round {
+func (m *Machine) announceAll(r model.Role, why string, again bool) tally {
 	s := m.side(r)
 	if r == model.RoleUnknown || !s.up {
-		return round{}
+		return tally{}
 	}
-	hosts, told := m.audience(again)
-	first := min(len(hosts), urgentMax)
-	if len(m.rest) > 0 {
+	if m.round.running {
 		m.disarm(step.Timer{Kind: timerMore})
 	}
-	m.rest, m.roundPort, m.roundWhy = hosts[first:], s.port, why
-	for _, h := range hosts[:first] {
-		m.announce(s.port, h, true, why)
+	m.round = round{number: m.round.number + 1, port: s.port, why: why, running: true, since: m.now - lately}
+	if again {
+		m.round.since = m.now + 1
 	}
-	m.armMore()
-	return round{told: told, asked: len(hosts) - told}
+	own := m.own()
+	t := m.tally(len(own))
+	m.tell(own, urgentMax, true)
+	return t
 }
 
-func (m *Machine) armMore() {
-	if len(m.rest) > 0 {
-		m.arm(step.Timer{Kind: timerMore}, m.now+portionPause)
-	}
-}
-
-// announceMore sends the next portion, as long as the link is there.
+// announceMore tells the next portion, as long as the link is there.
 func (m *Machine) announceMore() {
-	if s := m.sideOf(m.roundPort); s == nil || !s.up {
-		m.rest = nil
+	if s := m.sideOf(m.round.port); s == nil || !s.up {
+		m.round.running = false
+	}
+	if m.round.running {
+		m.tell(m.own(), portion, false)
+	}
+}
+
+// tell goes on with the round for so many addresses, and looks at so many times more at most.
+func (m *Machine) tell(own []host, n int, urgent bool) {
+	r := &m.round
+	for ; n > 0 && r.own < len(own); n-- {
+		m.announce(r.port, own[r.own], urgent, r.why)
+		r.own++
+	}
+	var port step.PortState // most are behind the same few
+	i := m.guestFrom(r.next)
+	for looks := looksFor * n; n > 0 && looks > 0; looks-- {
+		if i == len(m.guests) {
+			if r.running = !r.asking; !r.running {
+				return
+			}
+			r.asking, i = true, 0
+			continue
+		}
+		g := &m.guests[i]
+		i++
+		if port.Port != g.port {
+			port = m.port(g.port)
+		}
+		ask := g.seen < r.since
+		if !port.Up() || g.round == r.number || ask && !r.asking {
+			continue
+		}
+		g.round = r.number
+		h := m.hostOf(g)
+		h.ask = ask
+		m.announce(r.port, h, urgent, r.why)
+		n--
+	}
+	if r.next = (netip.Addr{}); i < len(m.guests) {
+		r.next = m.guests[i].addr
+	} else if !r.asking {
+		r.asking = true
+	} else {
+		r.running = false
 		return
 	}
-	n := min(len(m.rest), portion)
-	for _, h := range m.rest[:n] {
-		m.announce(m.roundPort, h, false, m.roundWhy)
-	}
-	m.rest = m.rest[n:]
-	m.armMore()
+	m.arm(step.Timer{Kind: timerMore}, m.now+portionPause)
 }
 
 // ask asks a guest whether it is still here: straight out of its port, where nobody else can answer.
@@ -210,8 +269,8 @@ func (m *Machine) ask(h host) {
 func (m *Machine) answered(g *guest) {
 	asked := g.asked
 	g.asked = 0
-	if s := m.sideOf(m.roundPort); asked != 0 && m.now-asked <= answerMax && s != nil && s.up && m.device.there {
-		m.announce(m.roundPort, m.hostOf(g), false, m.roundWhy)
+	if s := m.sideOf(m.round.port); asked != 0 && m.now-asked <= answerMax && s != nil && s.up && m.device.there {
+		m.announce(m.round.port, m.hostOf(g), false, m.round.why)
 	}
 }
 
@@ -243,7 +302,7 @@ func (m *Machine) onAnnounce() {
 	if !m.move.repeating || !m.device.there {
 		return
 	}
-	if len(m.rest) == 0 { // else the round before is still under way
+	if !m.round.running { // else the round before is still under way
 		m.announceAll(m.pair.Active(), "again", true)
 	}
 	m.repeat()
@@ -288,7 +347,7 @@ func (m *Machine) onAddress(e step.AddressChanged) {
 	if active == model.RoleUnknown || !m.side(active).up {
 		return
 	}
-	for _, h := range m.own(0) {
+	for _, h := range m.own() {
 		if h.addr == addr {
 			m.announce(m.side(active).port, h, false, "new address")
 		}

@@ -21,7 +21,14 @@ type guest struct {
 	port    model.Port
 	seen    time.Duration
 	asked   time.Duration // when it was asked whether it is still here; zero: it was not, or has answered
+	round   uint32        // the newest in which it was announced or asked
 	learned string
+}
+
+// guestFrom finds the first guest from an address on.
+func (m *Machine) guestFrom(a netip.Addr) int {
+	i, _ := slices.BinarySearchFunc(m.guests, a, byAddr)
+	return i
 }
 
 func byAddr(g guest, a netip.Addr) int { return g.addr.Compare(a) }

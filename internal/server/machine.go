@@ -47,9 +47,7 @@ type Machine struct {
 	aging      bool               // the age timer is armed
 
 	now       time.Duration
-	rest      []host // not announced yet, of the newest round
-	roundPort model.Port
-	roundWhy  string
+	round     round
 	cause     step.Cause // the newest transition
 	move      move
 	pause     liveness.Pause

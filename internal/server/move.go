@@ -59,7 +59,7 @@ func (m *Machine) choose(now model.Instant, before []side) (touched bool) {
 		m.begin(now, what, cause)
 		m.endTrial(now, m.side(linkpair.Other(d.To)))
 		n := m.announceAll(d.To, "move aborted", false)
-		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n.told, Stage: step.StageAnnounce, Cause: cause,
+		m.note(step.Note{Warn: true, What: m.move.what, Port: m.side(d.To).port, Why: d.Why, Hosts: n.told(), Stage: step.StageAnnounce, Cause: cause,
 			Text: fmt.Sprintf("stays on %s, where it %s", m.side(d.To).port, n)})
 		m.repeat()
 		return false
@@ -129,7 +129,7 @@ func (m *Machine) prepare(now model.Instant, d linkpair.Decision, cause step.Cau
 	n := m.announceAll(d.To, "before the switch", false)
 	m.beginTrial(now, m.side(d.To))
 	port := m.side(d.To).port
-	m.note(step.Note{What: what, Port: port, Why: d.Why, Hosts: n.told, Stage: stageIf(cause, step.StageAnnounce), Cause: cause,
+	m.note(step.Note{What: what, Port: port, Why: d.Why, Hosts: n.told(), Stage: stageIf(cause, step.StageAnnounce), Cause: cause,
 		Text: fmt.Sprintf("before the switch to %s: %s", port, n)})
 }
 
@@ -137,7 +137,7 @@ func (m *Machine) announceMoved(d linkpair.Decision) {
 	n := m.announceAll(d.To, "moved", false)
 	m.repeat()
 	port := m.side(d.To).port
-	m.note(step.Note{What: m.move.what, Port: port, Why: d.Why, Hosts: n.told, Stage: stageIf(m.move.cause, step.StageAnnounce), Cause: m.move.cause,
+	m.note(step.Note{What: m.move.what, Port: port, Why: d.Why, Hosts: n.told(), Stage: stageIf(m.move.cause, step.StageAnnounce), Cause: m.move.cause,
 		Text: fmt.Sprintf("uses %s, %s", port, n)})
 }
 
