@@ -192,8 +192,11 @@ func (s *Sample) fill(got []probe.Measured, right int64) (began int64) {
 		s.OutageMs = append(s.OutageMs, ms(m.Outage))
 		s.PauseMs = max(s.PauseMs, ms(m.Pause))
 		s.Duplicated += m.Duplicated
-		if !m.Recovered {
+		switch {
+		case !m.Recovered:
 			s.Invalid = "a probed host did not recover"
+		case m.Lost == 0 && s.Invalid == "": // it was out while nobody looked
+			s.Invalid = fmt.Sprintf("a probed host lost nothing: its sender paused for %.1f ms", ms(m.Pause))
 		}
 	}
 	if lost == 0 {
