@@ -150,7 +150,8 @@ func (s *stage) felt(ctx context.Context, at int64) (got []probe.Measured, err e
 	}
 }
 
-// story merges what the daemons journalled; times count from the first packet that was lost.
+// story merges what the daemons journalled, and what they warned of in the second before: who was not at rest explains most odd figures. Times count
+// from the first packet that was lost.
 func (s *stage) story(ctx context.Context, at, began int64) ([]Moment, error) {
 	var out []Moment
 	for _, node := range []string{nodeG, nodeA, nodeB, nodeS} {
@@ -158,12 +159,15 @@ func (s *stage) story(ctx context.Context, at, began int64) ([]Moment, error) {
 			MonoNs int64  `json:"mono_ns"`
 			Text   string `json:"text"`
 			Why    string `json:"why"`
+			Warn   bool   `json:"warn"`
 		}
-		if err := s.stand.Ask(ctx, node, "events?since_ns="+strconv.FormatInt(at, 10), &events); err != nil {
+		if err := s.stand.Ask(ctx, node, "events?since_ns="+strconv.FormatInt(at-int64(time.Second), 10), &events); err != nil {
 			return nil, err
 		}
-		for i, e := range events {
-			if i < momentsMax {
+		n := 0
+		for _, e := range events {
+			if n < momentsMax && (e.Warn || e.MonoNs >= at) {
+				n++
 				out = append(out, Moment{AtMs: ms(time.Duration(e.MonoNs - began)), Node: node, Event: e.Text, Why: e.Why})
 			}
 		}
