@@ -84,7 +84,7 @@ type NeighborState struct {
 // ARPOp is the operation of an ARP packet (RFC 826).
 type ARPOp uint16
 
-// ARP operations. A NAK (RFC 2225) takes back the answer of the sender's address; every kernel ignores it on Ethernet.
+// ARP operations. A NAK (RFC 2225) takes back what an answer said of the sender; Linux itself heeds none.
 const (
 	ARPRequest ARPOp = 1
 	ARPReply   ARPOp = 2
