@@ -215,15 +215,20 @@ func (m *Machine) tell(own []host, n int, urgent bool) {
 	}
 	var port step.PortState // most are behind the same few
 	i := m.guestFrom(r.next)
-	for looks := looksFor * n; n > 0 && looks > 0; looks-- {
+	for looks := looksFor * n; ; looks-- {
 		if i == len(m.guests) {
-			if r.running = !r.asking; !r.running {
+			if r.asking {
+				r.running = false
 				return
 			}
 			r.asking, i = true, 0
 			continue
 		}
 		g := &m.guests[i]
+		if n == 0 || looks <= 0 {
+			r.next = g.addr
+			break
+		}
 		i++
 		if port.Port != g.port {
 			port = m.port(g.port)
@@ -237,14 +242,6 @@ func (m *Machine) tell(own []host, n int, urgent bool) {
 		h.ask = ask
 		m.announce(r.port, h, urgent, r.why)
 		n--
-	}
-	if r.next = (netip.Addr{}); i < len(m.guests) {
-		r.next = m.guests[i].addr
-	} else if !r.asking {
-		r.asking = true
-	} else {
-		r.running = false
-		return
 	}
 	m.arm(step.Timer{Kind: timerMore}, m.now+portionPause)
 }
