@@ -104,24 +104,11 @@ func TestMeasure_AgreesWithACapture(t *testing.T) {
 		}
 	}()
 	for _, fault := range []string{ServerLink, GatewayLink} {
-		file := filepath.Join(t.TempDir(), "capture")
-		// tcpdump gives up root, and with it the right to write here.
-		cmd := exec.Command("tcpdump", "-Z", "root", "-i", "eth0", "-w", file, "-s", "96", "-B", "65536", "--time-stamp-precision=nano", "udp", "dst", "port", "9477")
-		dump, err := netns.Start(s.stand.Space(nodeV), cmd, true)
-		if err != nil {
-			t.Fatal(err)
+		got, gap := captured(t, s, fault)
+		for again := 0; got.Invalid != "" && again < 2; again++ { // the machine stalled: there was no outage to agree on
+			t.Log(got.Invalid)
+			got, gap = captured(t, s, fault)
 		}
-		time.Sleep(500 * time.Millisecond) // it opens its socket
-		got, err := s.measure(t.Context(), fault)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if err := netns.Stop([]netns.ID{dump.ID}, 2*time.Second); err != nil {
-			t.Fatal(err)
-		}
-		<-dump.Done()
-		gap, frames := longestGap(t, file)
-		t.Logf("%s: probes %.3f ms, capture %.3f ms, %d frames, sender's pause %.3f ms", fault, got.OutageMs[0], ms(gap), frames, got.PauseMs)
 		// The capture's gap begins with the last packet that came, the probes' with the first one that did not.
 		slack := 2*ms(pace) + got.PauseMs + 0.1
 		if got.Invalid != "" || ms(gap) < got.OutageMs[0]-slack || ms(gap) > got.OutageMs[0]+slack {
@@ -130,37 +117,66 @@ func TestMeasure_AgreesWithACapture(t *testing.T) {
 	}
 }
 
-// longestGap reads from a capture file which probes arrived, and gives the longest time between two of them by when they were sent, which each
-// bears: a machine that stalls on their way holds them up and loses none. It reads up to where the probes change to the pace of the way back: how much of that is in the file
-// depends on when tcpdump last emptied its buffer.
+// captured measures one fault with tcpdump listening at the receiving host.
+func captured(t *testing.T, s *stage, fault string) (got Sample, gap time.Duration) {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "capture")
+	// tcpdump gives up root, and with it the right to write here.
+	cmd := exec.Command("tcpdump", "-Z", "root", "-i", "eth0", "-w", file, "-s", "96", "-B", "65536", "--time-stamp-precision=nano", "udp", "dst", "port", "9477")
+	dump, err := netns.Start(s.stand.Space(nodeV), cmd, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(500 * time.Millisecond) // it opens its socket
+	if got, err = s.measure(t.Context(), fault); err != nil {
+		t.Fatal(err)
+	}
+	if err := netns.Stop([]netns.ID{dump.ID}, 2*time.Second); err != nil {
+		t.Fatal(err)
+	}
+	<-dump.Done()
+	gap, frames := longestGap(t, file)
+	t.Logf("%s: probes %v ms, capture %.3f ms, %d frames, sender's pause %.3f ms", fault, got.OutageMs, ms(gap), frames, got.PauseMs)
+	return got, gap
+}
+
+// longestGap reads from a capture file which probes arrived, and gives the longest time without one between which others were lost, by when they
+// were sent. Each bears its number and that time: a sender that paused lost none, nor did a machine that held them up on their way. It reads up to
+// where the probes change to the pace of the way back: how much of that is in the file depends on when tcpdump last emptied its buffer.
 func longestGap(t *testing.T, path string) (gap time.Duration, frames int) {
 	t.Helper()
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
-	const header, record, sent = 24, 16, 14 + 20 + 8 + 16 // the last: Ethernet, IPv4, UDP, and the probe's run, flow and number
+	const header, record, number = 24, 16, 14 + 20 + 8 + 8 // the last: Ethernet, IPv4, UDP, and the probe's run and flow
 	if len(b) < header || binary.NativeEndian.Uint32(b) != 0xa1b23c4d {
 		t.Fatalf("%s is no capture", path)
 	}
-	var times []int64
+	type arrival struct {
+		seq  uint64
+		sent int64
+	}
+	var came []arrival
 	for b = b[header:]; len(b) >= record; {
-		if len(b) >= record+sent+8 {
-			times = append(times, int64(binary.BigEndian.Uint64(b[record+sent:])))
+		if p := b[record:]; len(p) >= number+16 {
+			came = append(came, arrival{binary.BigEndian.Uint64(p[number:]), int64(binary.BigEndian.Uint64(p[number+8:]))})
 		}
 		b = b[min(len(b), record+int(binary.NativeEndian.Uint32(b[8:]))):]
 	}
-	const some = 20 // frames in a row tell the pace
-	for i := range times {
-		ahead := times[i:min(len(times), i+some+1)]
-		if span := time.Duration(ahead[len(ahead)-1] - ahead[0]); span > time.Duration(len(ahead)-1)*backPace/2 {
-			return gap, i
+	const some = 20 // slow frames in a row are another pace, fewer are pauses
+	slow := 0
+	for i := 1; i < len(came) && slow < some; i++ {
+		passed := time.Duration(came[i].sent - came[i-1].sent)
+		slow++
+		if passed < backPace/2 {
+			slow = 0
 		}
-		if i > 0 {
-			gap = max(gap, time.Duration(times[i]-times[i-1]))
+		if came[i].seq > came[i-1].seq+1 {
+			gap = max(gap, passed)
 		}
 	}
-	return gap, len(times)
+	return gap, len(came)
 }
 
 func TestFailover_Interrupted_LeavesNothing(t *testing.T) {
