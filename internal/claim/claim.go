@@ -209,6 +209,15 @@ func ParseAttachment(asn uint32, communities []model.LargeCommunity) (Attachment
 	return a, f.has[fieldState] && f.has[fieldAttachment] && a.State >= Up && a.State <= Closed
 }
 
+// Foretold is what an ARP packet bears in place of a target's MAC that says ahead of an announcement that a port is not up any more.
+func Foretold(s State, r Reason) model.MAC { return model.MAC{4: byte(s), 5: byte(r)} }
+
+// ParseForetold reads it. It reports false for what does not say so: a port that is drained is up until its hosts have left.
+func ParseForetold(m model.MAC) (State, Reason, bool) {
+	s, r := State(m[4]), Reason(m[5])
+	return s, r, m == Foretold(s, r) && (s == Down || s == Closed) && r != ReasonDrain
+}
+
 // Heeding is what a gateway says of itself with its default route: that the word on an attachment moves every host behind it. Leaves
 // need not hurry then with the withdrawals that follow.
 func Heeding(asn uint32) []model.LargeCommunity {

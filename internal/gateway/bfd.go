@@ -84,7 +84,7 @@ func (m *Machine) inquire(l *leaf) {
 		return
 	}
 	if !m.listens(l.Port) {
-		m.want(step.Listen{Port: l.Port}, "answers of the leaf")
+		m.want(step.Listen{Port: l.Port, ARPOnly: true, Answers: true}, "words and answers of the leaf")
 	}
 	l.bfd.Begin()
 	m.press(l)

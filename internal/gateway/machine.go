@@ -33,6 +33,7 @@ const (
 	timerProbe   = "probe"   // ARP for static hosts and their leaves
 	timerDoubt   = "doubt"   // ARP for a leaf that BFD says is silent
 	timerThrough = "through" // echoes through a leaf
+	timerWord    = "word"    // what a leaf said by ARP and did not announce
 	timerStock   = "stock"   // lay bypasses
 	timerBypass  = "bypass"  // by server port: settle the hosts that go by its bypass
 	timerRestart = "restart" // adopted routes that nobody confirmed
@@ -194,6 +195,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onProbe()
 	case timerDoubt:
 		m.onDoubt(m.leaves[t.ID])
+	case timerWord:
+		m.onWordOver(m.leaves[t.ID])
 	case timerThrough:
 		m.onThrough(m.leaves[t.ID])
 	case timerRestart:

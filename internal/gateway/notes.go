@@ -27,6 +27,7 @@ const (
 	whatGone           = "host-gone"
 	whatAttachmentUp   = "attachment-up"
 	whatAttachmentDown = "attachment-down"
+	whatNotAnnounced   = "not-announced" // a leaf said by ARP that a port is down, and not by BGP
 	whatConflict       = "attachment-conflict"
 	whatForeign        = "foreign-prefix"
 	whatHostLimit      = "host-limit"
@@ -195,9 +196,13 @@ func (m *Machine) fault(l *leaf, k *mapping.Link) {
 	default:
 		text += listed(first, n) + " to leaf " + m.leafName(other)
 	}
+	why := k.Said.State.String() + ": " + k.Said.Reason.String()
+	if _, foretold := k.Foretold(); foretold {
+		why += ", told by ARP"
+	}
 	m.note(step.Note{
 		Warn: true, What: whatFault, Port: model.Port(m.leafPortName(l.id, k.Said.PortIndex)), Addr: only, Attachment: k.ID,
-		ServerPort: m.serverPort(k.ID), Peer: l.Name, Text: text, Why: k.Said.State.String() + ": " + k.Said.Reason.String(),
+		ServerPort: m.serverPort(k.ID), Peer: l.Name, Text: text, Why: why,
 		Stage: step.StageDetect, Hosts: n, Cause: k.Cause,
 	})
 }

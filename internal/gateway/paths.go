@@ -168,11 +168,17 @@ func (m *Machine) attachmentHeard(l *leaf, id model.AttachmentID, p step.Path) {
 		return
 	}
 	l.told = true
-	before := claim.Attachment{}
+	m.announced(l, said)
+}
+
+// announced takes a leaf's word on one of its attachments.
+func (m *Machine) announced(l *leaf, said claim.Attachment) {
+	id, before := said.ID, claim.Attachment{}
 	if k := m.table.Link(l.id, id); k != nil {
 		before = k.Said
 	}
 	k, wasUp, wasKnown := m.table.Announce(l.id, said)
+	k.SaidAt = int64(m.now.Mono)
 	switch {
 	case m.table.Up(k) && wasUp, wasKnown && before == said: // a repeat
 	case m.table.Up(k):
@@ -182,14 +188,19 @@ func (m *Machine) attachmentHeard(l *leaf, id model.AttachmentID, p step.Path) {
 		m.enqueueAll(m.scratch)
 		m.hurry = true
 	case wasUp && m.table.Failed(k):
-		k.Cause = m.newCause()
-		m.fault(l, k)
-		if !m.openBypass(l, k) {
-			m.touchUnder(id)
-		}
+		m.portFailed(l, k)
 	default: // down at first sight, down for another reason, or being drained
 		m.attachmentNote(l, k, whatAttachmentDown, said.State.String(), said.Reason.String())
 		m.touchUnder(id)
+	}
+}
+
+// portFailed moves who is behind a server port that the leaf has just lost.
+func (m *Machine) portFailed(l *leaf, k *mapping.Link) {
+	k.Cause = m.newCause()
+	m.fault(l, k)
+	if !m.openBypass(l, k) {
+		m.touchUnder(k.ID)
 	}
 }
 

@@ -169,6 +169,10 @@ func (m *Machine) question(l *leaf, own, target netip.Addr, why string) {
 
 // onARP takes the answers.
 func (m *Machine) onARP(ev step.ARPSeen) {
+	if ev.Op == step.ARPNak {
+		m.onWord(ev)
+		return
+	}
 	m.hear(ev)
 	m.hearThrough(ev)
 	l := m.probe.at(ev.Port)

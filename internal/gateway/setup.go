@@ -92,18 +92,21 @@ func (m *Machine) portSysctls(p model.Port) {
 	m.want(step.Sysctl{Path: conf + "send_redirects", Value: "0"}, "leaves are not to be told of each other")
 	m.want(step.Sysctl{Path: conf + "ignore_routes_with_linkdown", Value: "1"}, "the kernel falls through to backups by itself")
 	if m.listens(p) {
-		l := step.Listen{Port: p}
+		l := step.Listen{Port: p, ARPOnly: true, Answers: true}
 		if m.cfg.Through.Interval > 0 {
-			l.Echo = throughIdent
+			l.ARPOnly, l.Echo = false, throughIdent
 		}
-		m.want(l, "answers of the leaf")
+		m.want(l, "words and answers of the leaf")
 	}
 }
 
-// listens reports whether the answers of the leaf on a port are heard all the time.
+// listens reports whether what the leaf on a port says by ARP is heard all the time.
 func (m *Machine) listens(p model.Port) bool {
-	return m.cfg.Through.Interval > 0 || m.probe.uses(p) || m.cfg.BFD.Interval > 0
+	return m.foretold() || m.cfg.Through.Interval > 0 || m.probe.uses(p) || m.cfg.BFD.Interval > 0
 }
+
+// foretold reports whether leaves say by ARP what they are about to announce: they do if they are told, with the default route, that they are heeded.
+func (m *Machine) foretold() bool { return m.cfg.Default && m.cfg.AttachmentRange.IsValid() }
 
 // setup asks for all that does not depend on leaves. It comes after adoption.
 func (m *Machine) setup() {

@@ -1,6 +1,7 @@
 package leaf
 
 import (
+	"net/netip"
 	"strconv"
 
 	"peerless/internal/claim"
@@ -215,12 +216,31 @@ func (m *Machine) startServing(now model.Instant, d *downlink, cause step.Cause)
 
 // tellAttachment says an attachment's state upstream, if it changed. It is said as long as the daemon lives.
 func (m *Machine) tellAttachment(d *downlink, state claim.State, reason claim.Reason, cause step.Cause) {
+	wasUp := m.book.Said(d.Port).State == claim.Up
 	adv, changed := m.book.Attachment(d.Attachment, state, reason)
 	if !changed || m.cfg.Export.Mode != ByBGP {
 		return
 	}
+	if wasUp {
+		m.foretell(adv.Prefix.Addr(), state, reason)
+	}
 	m.want(step.Want{Object: adv, Urgent: state != claim.Up, Cause: cause,
 		Why: "attachment " + d.ID.String() + " " + state.String() + ": " + reason.String()})
+}
+
+// foretell says to the gateways by ARP what the announcement is about to say: a frame is with them before BGP has begun
+// (foretold-by-arp).
+func (m *Machine) foretell(attachment netip.Addr, state claim.State, reason claim.Reason) {
+	if state == claim.Up || reason == claim.ReasonDrain {
+		return
+	}
+	for _, u := range m.ups {
+		if !u.Up || !u.session || !u.heeds || !u.own.IsValid() {
+			continue
+		}
+		m.emit(step.SendARP{Port: u.Port, Op: step.ARPNak, DstMAC: model.Broadcast, SenderMAC: u.state.MAC, SenderIP: u.own.Addr(),
+			TargetMAC: claim.Foretold(state, reason), TargetIP: attachment, Why: "ahead of its announcement"})
+	}
 }
 
 // plural counts in words: "1 host", "2 hosts".

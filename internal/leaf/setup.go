@@ -104,7 +104,7 @@ func (m *Machine) setupUplink(u *uplink) {
 	m.sysctl(conf+"rp_filter", "0", "replies may leave by another port")
 	m.sysctl(conf+"send_redirects", "0", "hosts reach each other through the leaf")
 	m.sysctl(conf+"ignore_routes_with_linkdown", "1", "the kernel skips a dead uplink by itself")
-	m.want(step.Want{Object: step.Listen{Port: u.Port}, Why: "signs of life of the gateway"})
+	m.want(step.Want{Object: step.Listen{Port: u.Port, ARPOnly: true}, Why: "signs of life of the gateway"})
 	if bfd := m.cfg.BFD; bfd.Interval > 0 {
 		m.want(step.Want{Object: step.BFDSession{Port: u.Port, Peer: u.Neighbor, Interval: bfd.Interval, Multiplier: bfd.Multiplier},
 			Why: "a path to the gateway that is silent is noticed soon"})

@@ -6,6 +6,7 @@ import (
 	"net/netip"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -427,5 +428,18 @@ func (w *World) hostile(h *host, f fault) {
 		out.send(frame{src: h.mac, dst: model.Broadcast, op: step.ARPOp(9), sha: h.mac, spa: netip.IPv4Unspecified(), tpa: netip.IPv4Unspecified()})
 		out.send(frame{kind: rarpFrame, src: h.mac, dst: model.Broadcast})
 		out.send(frame{src: h.mac, dst: model.Broadcast, op: step.ARPNak, sha: w.cfg.virtualMAC, spa: w.cfg.gatewayIP, tpa: netip.IPv4Unspecified()})
+		lie(out)
+	}
+}
+
+// lie tells the gateways in a leaf's name that it has lost a server port, which it has not.
+func lie(link *port) {
+	lf := link.peer().node
+	dl, _ := lf.downlink(link.peer().name)
+	attachment, _ := claim.Prefix(lf.w.cfg.attach, dl.ID)
+	for _, e := range lf.daemon.speaker.ends {
+		if p := e.port(); p != nil {
+			p.send(frame{src: p.mac, dst: model.Broadcast, op: step.ARPNak, sha: p.mac, spa: e.other().addr, tha: claim.Foretold(claim.Down, claim.ReasonCarrierLost), tpa: attachment.Addr()})
+		}
 	}
 }

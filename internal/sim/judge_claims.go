@@ -155,10 +155,7 @@ func (j *judge) stands(d *daemon, r step.Route) bool {
 		if down, was := d.memory.portDown[in.name]; !ok || !stamped || was && down >= p.at {
 			return false
 		}
-		attached, _ := claim.Prefix(j.w.cfg.attach, c.Attachment)
-		k, ok := d.memory.rib[ribKey{e.addr, attached}]
-		a, parsed := claim.ParseAttachment(as, k.path.Large)
-		return ok && parsed && serves(a)
+		return j.attached(d, e, c.Attachment)
 	}
 	return false
 }

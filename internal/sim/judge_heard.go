@@ -15,6 +15,9 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 	switch ev := ev.(type) {
 	case step.ARPSeen:
 		j.asks(d, ev)
+		if ev.Op == step.ARPNak && d.node.role == gatewayRole {
+			m.foretold[ribKey{ev.SenderIP, step.HostPrefix(ev.TargetIP)}] = now
+		}
 		announced := ev.SenderIP == ev.TargetIP
 		if ev.Op == step.ARPReply || announced {
 			m.heardOn[neighKey{ev.Port, ev.SenderIP}] = now

@@ -3,12 +3,44 @@ package sim
 import (
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
 // partingMax is within what time of its word to the server a leaf has to close the port: worlds have few hosts.
 const partingMax = 10 * time.Millisecond
+
+// A gateway believes what a leaf says by ARP of an attachment that has been announced as up for steadyFor, and for no longer than foretoldFor
+// unless the announcement follows.
+const (
+	steadyFor   = 100 * time.Millisecond
+	foretoldFor = time.Second
+)
+
+// attached reports whether what a gateway was told by a leaf says that an attachment serves.
+func (j *judge) attached(d *daemon, e *peering, id model.AttachmentID) bool {
+	prefix, _ := claim.Prefix(j.w.cfg.attach, id)
+	key := ribKey{e.addr, prefix}
+	k, ok := d.memory.rib[key]
+	a, parsed := claim.ParseAttachment(e.other().owner.leaf.AS, k.path.Large)
+	foretold, was := d.memory.foretold[key]
+	if was && foretold-k.at >= steadyFor && j.w.now-foretold <= foretoldFor {
+		return false
+	}
+	return ok && parsed && serves(a)
+}
+
+// foretells judges a leaf's word to a gateway: it is what the announcement of the same turn says.
+func (j *judge) foretells(d *daemon, e step.SendARP) {
+	state, reason, ok := claim.ParseForetold(e.TargetMAC)
+	for _, dl := range d.node.leaf.Downlinks {
+		if p, _ := claim.Prefix(j.w.cfg.attach, dl.ID); ok && p.Addr() == e.TargetIP && d.memory.attached[dl.PortIndex] == state {
+			return
+		}
+	}
+	j.w.fail("foretold-by-arp", "%s says by ARP that %s is %s (%s), and does not announce it", d.node.name, e.TargetIP, state, reason)
+}
 
 // asks notes the question of a server whether a leaf is open.
 func (j *judge) asks(d *daemon, e step.ARPSeen) {
@@ -20,6 +52,10 @@ func (j *judge) asks(d *daemon, e step.ARPSeen) {
 // tells judges a leaf's word that it is about to close a port: it is the decision to close it, and the closing follows.
 func (j *judge) tells(d *daemon, e step.SendARP) {
 	n, m := d.node, &d.memory
+	if _, down := n.downlink(e.Port); !down {
+		j.foretells(d, e)
+		return
+	}
 	if n.role != leafRole || e.SenderIP != j.w.cfg.gatewayIP || e.TargetMAC == (model.MAC{}) {
 		j.w.fail("tell-then-close", "%s sends %s", n.name, e)
 		return

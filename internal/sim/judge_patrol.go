@@ -157,9 +157,7 @@ func (j *judge) usable(g *node, e *peering, addr netip.Addr) (claim.Host, bool) 
 	if !ok || !stamped || !g.kernel.looked(g.gw.TableBase+slot) {
 		return claim.Host{}, false
 	}
-	attached, _ := claim.Prefix(j.w.cfg.attach, c.Attachment)
-	a, parsed := claim.ParseAttachment(as, m.rib[ribKey{e.addr, attached}].path.Large)
-	return c, parsed && serves(a)
+	return c, j.attached(g.daemon, e, c.Attachment)
 }
 
 // patrolPair: a server uses a link that is up if there is one, and its bridge ports are set as they ought to be.

@@ -51,6 +51,10 @@ var mutants = []mutant{
 	{"withdrawn before it is told what failed", "leaf/ports.go",
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
 
+	{"a leaf says by ARP what it does not announce", "leaf/ports.go", "m.foretell(adv.Prefix.Addr(), state, reason)", "m.foretell(adv.Prefix.Addr(), 5-state, reason)", "foretold-by-arp", 60},
+	{"a word that is not announced is believed for good", "gateway/word.go", "if !foretold || !l.session {", "if foretold || !l.session {", "reach-after-heal", 300},
+	{"a word is believed of what was announced just now", "gateway/word.go", "int64(m.now.Mono)-k.SaidAt < int64(steadyFor)", "int64(m.now.Mono)-k.SaidAt < 0", "soft-never-closes one-move", 300},
+
 	// A leaf's shelves.
 	{"a shelf is open before its server turns up", "leaf/shelf.go",
 		"		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "		m.serveShelf(d, 0)\n		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "shelf-is-shut", 60},

@@ -163,6 +163,8 @@ type Listen struct {
 	Sampling Sampling
 	Hosts    int    // how many may be behind the port: so many announcements at once are no flood
 	Echo     uint16 // ICMP echo replies with this identifier are told as EchoSeen; zero: none are
+	ARPOnly  bool   // of a port that is in no bridge: what else comes is not even looked at
+	Answers  bool   // of ARP, no requests
 }
 
 // Memo is a line that the node's next life must know, under a name. Absent forgets it.

@@ -274,7 +274,7 @@ func (o Listen) String() string {
 	if o.Echo != 0 {
 		s += fmt.Sprintf(" echo %d", o.Echo)
 	}
-	return s
+	return s + word(o.ARPOnly, " arp only", "") + word(o.Answers, " no requests", "")
 }
 
 func (o Memo) String() string { return "memo " + o.Name + ": " + o.Text }

@@ -95,10 +95,11 @@ func (d *Driver) listen(l step.Listen) error {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	s := d.sockets[l.Port]
-	if s == nil || !s.listening || !s.attached() {
+	kind := kindOf(l)
+	if s == nil || s.kind != kind || !s.attached() {
 		d.drop(l.Port)
 		var err error
-		if s, err = d.open(l.Port, true); err != nil {
+		if s, err = d.open(l.Port, kind); err != nil {
 			return fmt.Errorf("listen on %s: %w", l.Port, err)
 		}
 	}
@@ -119,19 +120,19 @@ func (d *Driver) ignore(p model.Port) {
 }
 
 // open makes a socket and, once the driver runs, starts its reader.
-func (d *Driver) open(p model.Port, listening bool) (*socket, error) {
+func (d *Driver) open(p model.Port, kind kind) (*socket, error) {
 	if d.closed {
 		return nil, errClosed
 	}
 	if d.counters[p] == nil {
 		d.counters[p] = new(counters)
 	}
-	s, err := openSocket(p, listening, d.receiveBuffer, d.counters[p], d.log)
+	s, err := openSocket(p, kind, d.receiveBuffer, d.counters[p], d.log)
 	if err != nil {
 		return nil, err
 	}
 	d.sockets[p] = s
-	if listening && d.post != nil {
+	if kind != sending && d.post != nil {
 		d.running.Go(func() { s.receive(d.post) })
 	}
 	return s, nil
@@ -161,7 +162,7 @@ func (d *Driver) Emit(effect step.Effect) (handled bool, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	err = d.send(port, effect)
-	if s := d.sockets[port]; errors.Is(err, unix.ENXIO) && s != nil && !s.listening { // the device was recreated
+	if s := d.sockets[port]; errors.Is(err, unix.ENXIO) && s != nil && s.kind == sending { // the device was recreated
 		d.drop(port)
 		err = d.send(port, effect)
 	}
@@ -175,7 +176,7 @@ func (d *Driver) send(port model.Port, frame step.Effect) error {
 	s := d.sockets[port]
 	if s == nil {
 		var err error
-		if s, err = d.open(port, false); err != nil {
+		if s, err = d.open(port, sending); err != nil {
 			return err
 		}
 	}
@@ -188,7 +189,7 @@ func (d *Driver) Run(ctx context.Context, post func(step.Event)) error {
 	d.mu.Lock()
 	d.post = post
 	for _, s := range d.sockets {
-		if s.listening {
+		if s.kind != sending {
 			d.running.Go(func() { s.receive(post) })
 		}
 	}

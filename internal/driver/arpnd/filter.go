@@ -14,6 +14,7 @@ const (
 	snapLen = arpFrameMax + 1
 
 	etherTypeAt  = 12
+	arpOpAt      = 20
 	vlanIDMask   = 0x0fff
 	sampleFewOne = 64 // SampleFew passes one packet in so many; a power of two
 )
@@ -36,9 +37,10 @@ const (
 type filterKey struct {
 	sampling step.Sampling
 	echo     uint16
+	answers  bool
 }
 
-// program passes ARP and RARP whoever they are addressed to, echo replies that bear our identifier, and the wanted share of the IPv4
+// program passes ARP and RARP whoever they are addressed to, requests only if they are wanted, echo replies that bear our identifier, and the wanted share of the IPv4
 // packets that are addressed to us or to all. It rejects what we sent ourselves, and frames of a VLAN: a VLAN is a port of its own. The
 // kernel has taken the tag off by then; a tag of VLAN 0 carries only a priority (IEEE 802.1Q) and makes no difference.
 func program(k filterKey) []bpf.Instruction {
@@ -56,9 +58,14 @@ func program(k filterKey) []bpf.Instruction {
 		bpf.LoadExtension{Num: bpf.ExtVLANTag})
 	rejectIf(bpf.JumpBitsSet, vlanIDMask)
 	p = append(p, bpf.LoadAbsolute{Off: etherTypeAt, Size: 2})
+	if k.answers {
+		p = append(p, bpf.JumpIf{Cond: bpf.JumpNotEqual, Val: unix.ETH_P_ARP, SkipTrue: 4}, bpf.LoadAbsolute{Off: arpOpAt, Size: 2})
+		rejectIf(bpf.JumpEqual, uint32(step.ARPRequest))
+		p = append(p, bpf.LoadAbsolute{Off: etherTypeAt, Size: 2})
+	}
 	acceptIf(unix.ETH_P_ARP, snapLen)
 	acceptIf(unix.ETH_P_RARP, snapLen)
-	if k == (filterKey{}) {
+	if k.sampling == step.SampleNone && k.echo == 0 {
 		return append(p, bpf.RetConstant{})
 	}
 	rejectIf(bpf.JumpNotEqual, unix.ETH_P_IP)

@@ -91,7 +91,7 @@ func (w *wire) plug() {
 	w.awaitCarrier()
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_CLOEXEC, 0)
 	w.must(err)
-	w.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: protocolAll, Ifindex: w.link(w.far).Attrs().Index}))
+	w.must(unix.Bind(fd, &unix.SockaddrLinklayer{Protocol: allKinds.protocol(), Ifindex: w.link(w.far).Attrs().Index}))
 	w.must(unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1))
 	w.must(unix.SetsockoptTimeval(fd, unix.SOL_SOCKET, unix.SO_RCVTIMEO, &unix.Timeval{Sec: int64(patience / time.Second)}))
 	w.fd = fd

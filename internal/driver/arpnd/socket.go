@@ -24,25 +24,44 @@ const (
 	sendPriority = 7
 )
 
-// protocolAll is ETH_P_ALL in network byte order, as bind wants it.
-var protocolAll = binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, unix.ETH_P_ALL))
+// kind is what a socket is for: the protocol that it is bound to.
+type kind uint16
+
+const (
+	sending  kind = 0              // hears nothing
+	allKinds kind = unix.ETH_P_ALL // the port may belong to a bridge, which consumes frames before a socket of one protocol sees them
+	arpAlone kind = unix.ETH_P_ARP // what the port forwards passes by
+)
+
+func kindOf(l step.Listen) kind {
+	if l.ARPOnly {
+		return arpAlone
+	}
+	return allKinds
+}
+
+// protocol is the kind in network byte order, as bind wants it.
+func (k kind) protocol() uint16 {
+	return binary.NativeEndian.Uint16(binary.BigEndian.AppendUint16(nil, uint16(k)))
+}
 
 // socket is one packet socket bound to one port.
 type socket struct {
-	port      model.Port
-	listening bool
-	file      *os.File // in the runtime's poller
-	conn      syscall.RawConn
-	counters  *counters
-	asked     asked
-	log       *slog.Logger
-	broken    atomic.Bool // the reader gave up
-	dropped   atomic.Bool // nobody wants to hear of the port any more; close follows
+	port     model.Port
+	kind     kind
+	file     *os.File // in the runtime's poller
+	conn     syscall.RawConn
+	counters *counters
+	asked    asked
+	log      *slog.Logger
+	broken   atomic.Bool // the reader gave up
+	dropped  atomic.Bool // nobody wants to hear of the port any more; close follows
 
 	filter struct {
 		sync.Mutex
 		wanted, ceiling step.Sampling
 		echo            uint16
+		answers         bool
 		attached        filterKey
 		any             bool // a filter is attached
 	}
@@ -57,7 +76,7 @@ type socket struct {
 }
 
 // openSocket makes a socket and binds it to the device that now bears the port's name, be it up or down.
-func openSocket(p model.Port, listening bool, receiveBuffer int, c *counters, log *slog.Logger) (*socket, error) {
+func openSocket(p model.Port, k kind, receiveBuffer int, c *counters, log *slog.Logger) (*socket, error) {
 	// Protocol 0 hears nothing: the filter is in place before bind names a protocol.
 	fd, err := unix.Socket(unix.AF_PACKET, unix.SOCK_RAW|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if errors.Is(err, unix.EPERM) {
@@ -66,7 +85,7 @@ func openSocket(p model.Port, listening bool, receiveBuffer int, c *counters, lo
 	if err != nil {
 		return nil, fmt.Errorf("open packet socket: %w", err)
 	}
-	s := &socket{port: p, listening: listening, counters: c, log: log.With("port", string(p))}
+	s := &socket{port: p, kind: k, counters: c, log: log.With("port", string(p))}
 	s.filter.ceiling = step.SampleAll
 	s.write = func(fd uintptr) bool {
 		_, s.sendErr = unix.Write(int(fd), s.frame)
@@ -74,7 +93,7 @@ func openSocket(p model.Port, listening bool, receiveBuffer int, c *counters, lo
 	}
 	s.file = os.NewFile(uintptr(fd), "packet:"+string(p))
 	s.conn, err = s.file.SyscallConn()
-	if err == nil && listening {
+	if err == nil && k != sending {
 		err = s.hear(step.Listen{Port: p})
 	}
 	if err == nil {
@@ -95,13 +114,12 @@ func (s *socket) bind(fd, receiveBuffer int) error {
 	to := &unix.SockaddrLinklayer{Ifindex: index}
 	// The options make the socket better, not right: an old kernel or a missing capability is no reason to be deaf.
 	_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_PRIORITY, sendPriority)
-	if s.listening {
+	if s.kind != sending {
 		_ = unix.SetsockoptInt(fd, unix.SOL_PACKET, unix.PACKET_IGNORE_OUTGOING, 1) // saves a clone; the filter rejects too
 		if unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUFFORCE, receiveBuffer) != nil {
 			_ = unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_RCVBUF, receiveBuffer)
 		}
-		// Not ETH_P_ARP: the port may belong to a bridge, which consumes frames before such a socket sees them.
-		to.Protocol = protocolAll
+		to.Protocol = s.kind.protocol()
 	}
 	if err := unix.Bind(fd, to); err != nil {
 		return fmt.Errorf("bind packet socket: %w", err)
@@ -172,7 +190,7 @@ func boundIndex(fd int) int {
 func (s *socket) hear(l step.Listen) error {
 	s.filter.Lock()
 	defer s.filter.Unlock()
-	s.filter.wanted, s.filter.echo = l.Sampling, l.Echo
+	s.filter.wanted, s.filter.echo, s.filter.answers = l.Sampling, l.Echo, l.Answers
 	s.ident.Store(uint32(l.Echo))
 	return s.attachFilter()
 }
@@ -195,7 +213,7 @@ func (s *socket) raise() error {
 }
 
 func (s *socket) attachFilter() error {
-	key := filterKey{sampling: min(s.filter.wanted, s.filter.ceiling), echo: s.filter.echo}
+	key := filterKey{sampling: min(s.filter.wanted, s.filter.ceiling), echo: s.filter.echo, answers: s.filter.answers}
 	if s.filter.any && s.filter.attached == key {
 		return nil
 	}
@@ -298,7 +316,7 @@ func (s *socket) close() {
 
 // countKernelDrops fetches what the kernel dropped since the last time: reading PACKET_STATISTICS resets it.
 func (s *socket) countKernelDrops() {
-	if !s.listening {
+	if s.kind == sending {
 		return
 	}
 	_ = s.control(func(fd int) error {

@@ -27,7 +27,12 @@ func (t *Table) Hear(l LeafID, addr netip.Addr, said claim.Host) *Host {
 	}
 	c.Said, c.session = said, t.leaves[l].session
 	c.withdraw(false)
-	t.attach(c, t.addLink(l, said.Attachment))
+	k := t.addLink(l, said.Attachment)
+	t.attach(c, k)
+	if k.foretold { // the claim was under way when the port was lost
+		t.arrival++
+		k.downAt = t.arrival
+	}
 	return h
 }
 
@@ -158,12 +163,25 @@ func (t *Table) Sweep(to []*Host, l LeafID, all bool) (hosts []*Host, kept []*Cl
 func (t *Table) Announce(l LeafID, said claim.Attachment) (k *Link, wasUp, wasKnown bool) {
 	k = t.addLink(l, said.ID)
 	wasUp, wasKnown = t.up(k), t.fresh(k)
-	k.Said, k.Heard, k.session = said, true, t.leaves[l].session
 	if wasUp || !wasKnown {
 		t.arrival++
 		k.downAt = t.arrival
 	}
+	k.Said, k.Heard, k.session, k.foretold = said, true, t.leaves[l].session, false
 	return k, wasUp, wasKnown
+}
+
+// Foretell records that a port is not up any more before the leaf announces it.
+func (t *Table) Foretell(k *Link, state claim.State, reason claim.Reason) {
+	k.foretold, k.announced = true, k.Said
+	k.Said.State, k.Said.Reason = state, reason
+	t.arrival++
+	k.downAt = t.arrival
+}
+
+// Foretold reports whether that is all there is of it yet, and gives the last announcement.
+func (k *Link) Foretold() (announced claim.Attachment, foretold bool) {
+	return k.announced, k.foretold
 }
 
 // Unannounce records that a leaf does not speak of an attachment any more; nil if it did not.
