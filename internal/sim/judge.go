@@ -40,6 +40,8 @@ type memory struct {
 	routed    map[netip.Addr]model.Port    // host routes that were applied or found
 	gates     map[model.Port]uint64        // the newest decision on a port that was judged
 	held      map[model.Port]bool          // ports that it closed last
+	opening   map[model.Port]bool          // ports that it has asked to be opened, and they are not yet
+	blurred   map[model.Port]bool          // ports that the operator closed meanwhile: what is told of them looks like half an opening
 	asked     map[model.Port]time.Duration // when a server asked there whether it is open
 	told      map[model.Port]time.Duration // when it told a server that it is about to close the port
 	rib       map[ribKey]inPath            // what it was told
@@ -90,7 +92,7 @@ type claimKey struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, asked: map[model.Port]time.Duration{}, told: map[model.Port]time.Duration{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, foretold: map[ribKey]time.Duration{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, rules: map[step.Key]bool{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, opening: map[model.Port]bool{}, blurred: map[model.Port]bool{}, asked: map[model.Port]time.Duration{}, told: map[model.Port]time.Duration{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, foretold: map[ribKey]time.Duration{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, rules: map[step.Key]bool{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
 }
 
 // touch has a prefix walked after this step.

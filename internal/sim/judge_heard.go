@@ -45,7 +45,13 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		m.doubted[ev.Peer] = !ev.Up && !ev.Admin
 	case step.NeighborChanged:
 		m.resolved[ev.Port] = ev.Present && ev.Resolved
+	case step.Applied:
+		if g, ok := ev.Want.Object.(step.Gate); ok {
+			delete(m.opening, g.Port)
+		}
 	case step.PortChanged:
+		off := ev.Present && (!ev.AdminUp || ev.ProtoDown) && !ev.Ours
+		m.blurred[ev.Port] = off && (m.blurred[ev.Port] || m.opening[ev.Port])
 		if !ev.Up() {
 			m.resolved[ev.Port] = false
 			m.portDown[ev.Port] = now

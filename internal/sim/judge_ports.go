@@ -17,9 +17,11 @@ func (j *judge) gate(n *node, o step.Gate, w step.Want) {
 	off := p.toldOnce && p.told.Present && (!p.told.AdminUp || p.told.ProtoDown) && !p.told.Ours
 	held := n.daemon.memory.held[o.Port]
 	n.daemon.memory.held[o.Port] = o.Closed
+	n.daemon.memory.opening[o.Port] = !o.Closed
 	delete(n.daemon.memory.told, o.Port)
 	switch {
 	case off && o.Closed: // asked in the same breath; the driver finds it closed and leaves it to him
+	case off && n.daemon.memory.blurred[o.Port]: // the driver knows better, and does not open it
 	case off:
 		j.w.fail("operator-closed-stays", "%s asks for %s, which the operator closed", n.name, o)
 	case o.Closed && held: // somebody opened what was held closed: no new decision

@@ -14,7 +14,6 @@ var firstSeed = map[string]uint64{
 	"the way to the other gateway does not wait for the stop": 440,
 	"a link is closed though its host has moved":              230,
 	"an arrival is newer by less than MED can tell":           850,
-	"a shelf stays open when its port stops serving":          2210,
 	"a leaf without hosts is taken for mute":                  3,
 }
 
