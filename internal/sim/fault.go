@@ -318,7 +318,7 @@ func (w *World) strikePort(f fault) {
 
 // operate is the operator's hand on a port.
 func (n *node) operate(p *port, up bool) {
-	p.operator = !up
+	p.operator = !up && (n.protoDown || !n.kernel.ours[p.name]) // of what we closed by admin-down he and we see the same, if the daemon sleeps while he opens and closes it
 	p.changedAt = n.w.now
 	if up && p.protoDown {
 		p.protoDown = false

@@ -201,11 +201,12 @@ func (k *kernel) gate(o step.Gate, absent bool) error {
 		return nil
 	case !k.ours[o.Port]:
 		return errOperator
-	case p.operator:
-		k.node.w.fail("operator-closed-stays", "%s opens %s, which the operator closed", k.node.name, o.Port)
 	}
 	delete(k.ours, o.Port)
 	k.setPort(p, true)
+	if p.operator && p.open() {
+		k.node.w.fail("operator-closed-stays", "%s opens %s, which the operator closed", k.node.name, o.Port)
+	}
 	return nil
 }
 
