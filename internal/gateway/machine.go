@@ -196,7 +196,7 @@ func (m *Machine) onTimer(t step.Timer) {
 	case timerDoubt:
 		m.onDoubt(m.leaves[t.ID])
 	case timerWord:
-		m.onWordOver(m.leaves[t.ID])
+		m.onWordOver(t)
 	case timerThrough:
 		m.onThrough(m.leaves[t.ID])
 	case timerRestart:

@@ -4,13 +4,15 @@ import (
 	"time"
 
 	"peerless/internal/claim"
+	"peerless/internal/liveness"
+	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
 // A leaf that loses a server port says so by ARP before its announcement has passed two BGP speakers (foretold-by-arp).
 
 const (
-	// foretoldFor is how long the announcement may take.
+	// foretoldFor is how long the announcement may take, and longer where many hosts move.
 	foretoldFor = time.Second
 	// steadyFor is how long a port must have been announced as up. The two ways are not in step: what came by ARP may be older than
 	// the newest announcement.
@@ -30,17 +32,21 @@ func (m *Machine) onWord(ev step.ARPSeen) {
 		return
 	}
 	m.table.Foretell(k, state, reason)
-	m.arm(timerWord, l.id, foretoldFor)
+	m.emit(step.Arm{Timer: step.Timer{Kind: timerWord, Addr: l.Address, ID: uint32(id)}, At: m.now.Mono + foretoldFor + liveness.Word(k.Standing())})
 	m.portFailed(l, k)
 }
 
 // onWordOver goes back to what the leaf announces. Without a session it announces nothing: then its word stands until there is one.
-func (m *Machine) onWordOver(l *leaf) {
-	for _, k := range m.table.Links(l.id) {
-		announced, foretold := k.Foretold()
-		if !foretold || !l.session {
-			continue
-		}
+func (m *Machine) onWordOver(t step.Timer) {
+	l := m.leafAt(t.Addr)
+	if l == nil || !l.session {
+		return
+	}
+	k := m.table.Link(l.id, model.AttachmentID(t.ID))
+	if k == nil {
+		return
+	}
+	if announced, foretold := k.Foretold(); foretold {
 		m.attachmentNote(l, k, whatNotAnnounced, "is up after all", "the leaf said by ARP that it is not, and has not announced it")
 		m.announced(l, announced)
 	}

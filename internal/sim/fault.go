@@ -316,9 +316,9 @@ func (w *World) strikePort(f fault) {
 	}
 }
 
-// operate is the operator's hand on a port.
+// operate is the operator's hand on a port. What we closed by admin-down, and he opened and closed while the daemon slept, looks as it did.
 func (n *node) operate(p *port, up bool) {
-	p.operator = !up && (n.protoDown || !n.kernel.ours[p.name]) // of what we closed by admin-down he and we see the same, if the daemon sleeps while he opens and closes it
+	p.operator = !up && (n.protoDown || !n.kernel.ours[p.name])
 	p.changedAt = n.w.now
 	if up && p.protoDown {
 		p.protoDown = false

@@ -40,9 +40,10 @@ type filterKey struct {
 	answers  bool
 }
 
-// program passes ARP and RARP whoever they are addressed to, requests only if they are wanted, echo replies that bear our identifier, and the wanted share of the IPv4
-// packets that are addressed to us or to all. It rejects what we sent ourselves, and frames of a VLAN: a VLAN is a port of its own. The
-// kernel has taken the tag off by then; a tag of VLAN 0 carries only a priority (IEEE 802.1Q) and makes no difference.
+// program passes ARP and RARP whoever they are addressed to (requests only where answers are not all that is wanted), echo replies that
+// bear our identifier, and the wanted share of the IPv4 packets that are addressed to us or to all. It rejects what we sent ourselves, and
+// frames of a VLAN: a VLAN is a port of its own. The kernel has taken the tag off by then; a tag of VLAN 0 carries only a priority
+// (IEEE 802.1Q) and makes no difference.
 func program(k filterKey) []bpf.Instruction {
 	var p []bpf.Instruction
 	rejectIf := func(cond bpf.JumpTest, val uint32) {
