@@ -137,7 +137,14 @@ func TestThroughProbe_ServersWithoutPeerless_LeaveALeafThatForwardsNothing(t *te
 						s.in(node, func() error { return os.WriteFile("/proc/sys/net/ipv4/icmp_echo_ignore_all", []byte("1"), 0) })
 					}
 				}
-				s.muteLeaf(profile+", "+answers, limit)
+				late := s.muteLeaf(profile+", "+answers, limit)
+				for again := 0; again < 2 && late != ""; again++ { // a machine that stalls does so once, a leaf that is left too late each time
+					t.Log(late + ": once more")
+					late = s.muteLeaf(profile+", "+answers, limit)
+				}
+				if late != "" {
+					t.Error(late)
+				}
 			}
 			if profile == "fast" {
 				s.busy()
@@ -146,17 +153,25 @@ func TestThroughProbe_ServersWithoutPeerless_LeaveALeafThatForwardsNothing(t *te
 	}
 }
 
-func (s *stand) muteLeaf(what string, limit time.Duration) {
+// muteLeaf has leaf A forward nothing for a while, and tells of a flow that was out for longer than it may be.
+func (s *stand) muteLeaf(what string, limit time.Duration) (late string) {
 	got := s.outages([]byte{1, 2, 3, 4}, func() { s.forwarding("A", false) }, 1500*time.Millisecond)
+	concerned := func(f string) bool { return strings.Contains(f, "C1") || strings.Contains(f, "C2") }
+	var stalled time.Duration // whom the fault does not concern was out for the machine's sake alone
+	for f, out := range got {
+		if !concerned(f) {
+			stalled = max(stalled, out)
+		}
+	}
 	for _, f := range slices.Sorted(maps.Keys(got)) {
-		switch concerned := strings.Contains(f, "C1") || strings.Contains(f, "C2"); {
-		case concerned:
-			s.t.Logf("%s: %s out for %.1f ms", what, f, float64(got[f])/1e6)
-			if got[f] > limit {
-				s.t.Errorf("%s: %s out for %s, limit %s", what, f, got[f], limit)
+		switch {
+		case concerned(f):
+			s.t.Logf("%s: %s out for %.1f ms, the machine stalled for %.1f", what, f, float64(got[f])/1e6, float64(stalled)/1e6)
+			if got[f] > limit+stalled {
+				late = fmt.Sprintf("%s: %s out for %s, limit %s, and %s that the machine stalled", what, f, got[f], limit, stalled)
 			}
 		case got[f] > 50*time.Millisecond: // a busy machine may pause a sender
-			s.t.Errorf("%s: %s, which the fault does not concern, out for %s", what, f, got[f])
+			late = fmt.Sprintf("%s: %s, which the fault does not concern, out for %s", what, f, got[f])
 		}
 	}
 	if way := s.way("G", server(2)); way != "to-B" {
@@ -170,6 +185,7 @@ func (s *stand) muteLeaf(what string, limit time.Duration) {
 		s.t.Logf("%s, return: %s out for %.1f ms", what, f, float64(back[f])/1e6)
 	}
 	time.Sleep(1500 * time.Millisecond)
+	return late
 }
 
 // busy holds every processor for five seconds: no leaf may be taken for one that forwards nothing.
