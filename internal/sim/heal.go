@@ -45,7 +45,7 @@ func (w *World) heal(b broken) {
 		})
 	}
 	for _, n := range w.nodes {
-		n.trouble, n.drift = trouble{}, 0
+		n.trouble, n.drift = trouble{until: min(n.trouble.until, w.now)}, 0 // what failed is tried again after it
 		n.setMute(false)
 		if slices.Contains(b.nodes, n) {
 			n.powerOff()
