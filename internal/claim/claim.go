@@ -5,6 +5,7 @@
 package claim
 
 import (
+	"encoding/binary"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -14,16 +15,17 @@ import (
 
 // Local data part 1 of our large communities ASN:n:value. Foreign routers may ignore them all.
 const (
-	fieldPortIndex  = 1 // leaf port index, 1-based
-	fieldAttachment = 2 // attachment id, the same on both leaves
-	fieldRole       = 3 // 0 primary, 1 backup
-	fieldStampHigh  = 4 // upper 32 bits of the stamp
-	fieldStampLow   = 5 // lower 32 bits
-	fieldState      = 6 // attachment routes: a State
-	fieldReason     = 7 // attachment routes: a Reason
-	fieldTail       = 8 // host routes, where it is told: the last four octets of the host's MAC
-	fieldHeeds      = 9 // a gateway's default route: 1, it moves hosts by the word on their attachment
-	fieldEnd        = 10
+	fieldPortIndex  = 1  // leaf port index, 1-based
+	fieldAttachment = 2  // attachment id, the same on both leaves
+	fieldRole       = 3  // 0 primary, 1 backup
+	fieldStampHigh  = 4  // upper 32 bits of the stamp
+	fieldStampLow   = 5  // lower 32 bits
+	fieldState      = 6  // attachment routes: a State
+	fieldReason     = 7  // attachment routes: a Reason
+	fieldTail       = 8  // host routes, where it is known: the last four octets of the host's MAC
+	fieldHeeds      = 9  // a gateway's default route: 1, it moves hosts by the word on their attachment
+	fieldHead       = 10 // host routes, with the former: the first two
+	fieldEnd        = 11
 )
 
 // Stamp is a hybrid logical time in milliseconds: the newest attachment of a host wins, whatever the clocks say
@@ -70,12 +72,7 @@ type Host struct {
 	Attachment model.AttachmentID
 	Role       model.Role
 	Stamp      Stamp
-	Tail       uint32 // the last four octets of the host's MAC; zero: not told
-}
-
-// TailOf is the part of a MAC that a claim tells: enough to know a guest that moved from somebody else.
-func TailOf(mac model.MAC) uint32 {
-	return uint32(mac[2])<<24 | uint32(mac[3])<<16 | uint32(mac[4])<<8 | uint32(mac[5])
+	MAC        model.MAC // the host's; zero: not told
 }
 
 // Newer reports whether h beats o; on equal stamps the lower router id wins.
@@ -172,8 +169,10 @@ func (h Host) Communities(asn uint32) []model.LargeCommunity {
 		{Global: asn, Local1: fieldStampHigh, Local2: uint32(h.Stamp >> 32)},
 		{Global: asn, Local1: fieldStampLow, Local2: uint32(h.Stamp)},
 	}
-	if h.Tail != 0 {
-		out = append(out, model.LargeCommunity{Global: asn, Local1: fieldTail, Local2: h.Tail})
+	if m := h.MAC; !m.IsZero() {
+		out = append(out,
+			model.LargeCommunity{Global: asn, Local1: fieldTail, Local2: binary.BigEndian.Uint32(m[2:])},
+			model.LargeCommunity{Global: asn, Local1: fieldHead, Local2: uint32(binary.BigEndian.Uint16(m[:]))})
 	}
 	return out
 }
@@ -194,7 +193,14 @@ func ParseHost(asn uint32, communities []model.LargeCommunity) (Host, bool) {
 	f := read(asn, communities)
 	h := Host{
 		PortIndex: f.value[fieldPortIndex], Attachment: model.AttachmentID(f.value[fieldAttachment]), Role: f.role(),
-		Stamp: Stamp(f.value[fieldStampHigh])<<32 | Stamp(f.value[fieldStampLow]), Tail: f.value[fieldTail],
+		Stamp: Stamp(f.value[fieldStampHigh])<<32 | Stamp(f.value[fieldStampLow]),
+	}
+	if f.has[fieldTail] && f.has[fieldHead] && f.value[fieldHead] < 1<<16 {
+		binary.BigEndian.PutUint16(h.MAC[:], uint16(f.value[fieldHead]))
+		binary.BigEndian.PutUint32(h.MAC[2:], f.value[fieldTail])
+	}
+	if h.MAC.IsGroup() {
+		h.MAC = model.MAC{}
 	}
 	return h, f.has[fieldStampHigh] && f.has[fieldStampLow]
 }

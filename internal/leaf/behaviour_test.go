@@ -284,6 +284,7 @@ func TestLeaf_ServerTurnsUp_BringsWhatIsRememberedOfIt(t *testing.T) {
 		feed.Paths = append(feed.Paths, claimed(i, 2, stamp))
 	}
 	feed.Paths = append(feed.Paths, claimed(5, 2, stamp))
+	feed.Paths[1].Large = claimOf(2, stamp, model.MAC{}).Communities(65002) // that leaf does not know its MAC
 	w.do(feed)
 	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(5, 7, stamp+1)}}) // moved to another server since
 	if got := lines(w.last, "want"); len(got) != 0 {

@@ -35,7 +35,7 @@ type Config struct {
 
 	Drain           time.Duration // between the withdrawal of a host that moved away and the deletion of its route
 	GracefulRestart time.Duration // how long soft evidence is borne
-	Remember        time.Duration // how long addresses of an attachment are kept as probe targets
+	Remember        time.Duration // how long addresses of an attachment are kept as probe targets; those that another leaf has stay
 	DrainMax        time.Duration // planned maintenance: after so long a port is closed though hosts are still behind it
 	Drained         *Drained      // an earlier life was ordered to drain
 	DefaultFromBGP  bool          // install the default route heard by the embedded BGP; else only watch the kernel's

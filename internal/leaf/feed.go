@@ -65,8 +65,8 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 		return
 	}
 	known := m.heard.Highest(addr)
-	m.heard.Hear(addr, announce.Rumour{By: by, AS: as, Stamp: c.Stamp, Attachment: c.Attachment, Tail: c.Tail})
-	m.offShelf(now, addr, c.Attachment, c.Stamp > known)
+	m.heard.Hear(addr, announce.Rumour{By: by, AS: as, Stamp: c.Stamp, Attachment: c.Attachment, MAC: c.MAC})
+	m.reshelve(now, addr, c.Attachment, c.Stamp > known)
 	switch {
 	case newer:
 		if h, held := m.hosts.Holder(addr); held {
@@ -80,7 +80,7 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 		}
 		m.change(now, m.hosts.Doubt(now.Mono, addr, m.movedAway(addr, c.Attachment)), 0)
 	case !standing:
-		m.remember(now, addr, c.Attachment)
+		m.remember(now, addr, c.Attachment, c.MAC)
 	}
 }
 
@@ -114,9 +114,9 @@ func (m *Machine) onClaimGone(now model.Instant, by, addr netip.Addr) {
 }
 
 // remember makes an address a probe target on the downlink of its attachment.
-func (m *Machine) remember(now model.Instant, addr netip.Addr, id model.AttachmentID) {
+func (m *Machine) remember(now model.Instant, addr netip.Addr, id model.AttachmentID, mac model.MAC) {
 	if d := m.attached(id); d != nil {
-		m.change(now, m.hosts.Hint(now.Mono, d.Port, addr, model.MAC{}, neighbor.FromFeed), 0)
+		m.change(now, m.hosts.Hint(now.Mono, d.Port, addr, mac, neighbor.FromFeed), 0)
 	}
 }
 

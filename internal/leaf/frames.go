@@ -4,7 +4,6 @@ import (
 	"net/netip"
 	"time"
 
-	"peerless/internal/claim"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
@@ -140,7 +139,7 @@ func (m *Machine) guarded(d *downlink, addr netip.Addr, mac model.MAC) bool {
 		return false
 	}
 	r := m.heard.Rival(addr)
-	if r.Stamp == 0 || r.Tail == 0 || r.Attachment == d.ID || r.Tail == claim.TailOf(mac) {
+	if r.Stamp == 0 || r.MAC.IsZero() || r.Attachment == d.ID || r.MAC == mac {
 		return false
 	}
 	if h, held := m.hosts.Holder(addr); held && h.Port == d.Port {
@@ -234,6 +233,8 @@ func (m *Machine) onNeighbor(now model.Instant, n step.NeighborState) {
 		switch {
 		case held && h.Port == n.Port && !h.MAC.IsZero() && (!n.Present || !n.Ours || n.MAC != h.MAC):
 			m.want(step.Want{Object: neighborOf(h), Why: "somebody changed it"})
+		case p.shelf.has(n.Addr) && !p.shelf.hosts[n.Addr].IsZero() && (!n.Present || n.Ours && n.MAC != p.shelf.hosts[n.Addr]):
+			m.want(step.Want{Object: step.Neighbor{Port: n.Port, Addr: n.Addr, MAC: p.shelf.hosts[n.Addr]}, Why: "somebody changed it"})
 		case !n.Ours && n.Present && n.Resolved && m.admit.Sender(n.Addr, n.MAC, n.MAC) == neighbor.Admitted:
 			m.change(now, m.hosts.Hint(now.Mono, n.Port, n.Addr, n.MAC, neighbor.FromKernel), 0)
 		}

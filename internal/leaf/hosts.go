@@ -51,6 +51,9 @@ func (m *Machine) one(now model.Instant, c neighbor.Change, cause step.Cause) {
 		m.advertise(d, h, m.heard.Next(h.Addr, now.Wall), step.Want{Why: c.Why})
 	case neighbor.Rewrite:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
+		if stamp, standing := m.book.Stamp(h.Addr); standing {
+			m.advertise(d, h, stamp, step.Want{Why: c.Why, Cause: cause})
+		}
 		m.noteHost(noteHostMoved, d, h, "host "+h.Addr.String()+" on "+string(d.Port)+" has a new MAC "+h.MAC.String(), c.Why, step.StageNone, cause)
 	case neighbor.Entry:
 		m.want(step.Want{Object: neighborOf(h), Why: c.Why, Cause: cause})
@@ -150,6 +153,12 @@ func (m *Machine) behindAnother(d *downlink, a netip.Addr) bool {
 	return r.Stamp != 0 && r.Attachment != d.ID
 }
 
+// claimedBehind reports whether another leaf claims a host behind the very server port that a downlink is a link of.
+func (m *Machine) claimedBehind(p model.Port, a netip.Addr) bool {
+	r := m.heard.Rival(a)
+	return r.Stamp != 0 && r.Attachment != 0 && r.Attachment == m.down(p).ID
+}
+
 // install makes the kernel hold the host before anybody is told of it: the route and the neighbour entry on one socket, in this order.
 // What arrives between the two waits in the kernel for the entry; without one, which a host that was never heard here has not got, the
 // kernel asks by itself. What it wants is like w.
@@ -168,11 +177,7 @@ func (m *Machine) hold(h neighbor.Host, w step.Want) {
 }
 
 func (m *Machine) advertise(d *downlink, h neighbor.Host, stamp claim.Stamp, w step.Want) {
-	var tail uint32
-	if m.cfg.GuardOwners {
-		tail = claim.TailOf(h.MAC)
-	}
-	adv := m.book.Host(h.Addr, d.Attachment, stamp, tail)
+	adv := m.book.Host(h.Addr, d.Attachment, stamp, h.MAC)
 	switch m.cfg.Export.Mode {
 	case ByBGP:
 		if d.unclaimed.waits {

@@ -98,11 +98,11 @@ type downlink struct {
 func New(cfg Config) *Machine {
 	m := &Machine{
 		cfg: cfg, book: announce.New(cfg.AS, cfg.AttachmentRange), heard: announce.NewStamps(maxRumours),
-		hosts: neighbor.New(neighbor.Config{Interval: cfg.HostProbe.Interval, Multiplier: cfg.HostProbe.Multiplier,
-			Drain: cfg.Drain, Remember: cfg.Remember}),
 		ports: map[model.Port]any{}, exports: map[netip.Addr]*exported{}, clash: map[step.Key]struct{}{},
 		unheard: map[netip.Addr]step.Route{},
 	}
+	m.hosts = neighbor.New(neighbor.Config{Interval: cfg.HostProbe.Interval, Multiplier: cfg.HostProbe.Multiplier,
+		Drain: cfg.Drain, Remember: cfg.Remember, Claimed: m.claimedBehind})
 	if cfg.Export.Mode == ByTable {
 		m.table = HostTable
 	}

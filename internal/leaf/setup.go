@@ -52,6 +52,8 @@ func (m *Machine) setupGlobal() {
 	for _, r := range m.wantedRules() {
 		why := "what came down never goes up again"
 		switch {
+		case r.Table == StandbyTable:
+			why = "a gateway that has lost the other leaf finds whoever stands by"
 		case r.Priority >= shelfRule && r.Priority < firstRule:
 			why = "a server that has turned up is being taken"
 		case r.Priority < firstRule:
@@ -72,8 +74,8 @@ func (m *Machine) lastRule() step.Key {
 	return rules[len(rules)-1].Key()
 }
 
-// wantedRules: traffic for a served subnet finds a local host, or one that is being taken; what enters by an uplink and finds none is dropped
-// without a word: an ICMP error would abort connections that are about to be repaired.
+// wantedRules: traffic for a served subnet finds a local host, or one that is being taken; what enters by an uplink finds whoever stands by beside, and
+// is dropped if it finds none, without a word: an ICMP error would abort connections that are about to be repaired.
 func (m *Machine) wantedRules() []step.Rule {
 	var rules []step.Rule
 	for i, s := range m.cfg.Subnets {
@@ -86,6 +88,11 @@ func (m *Machine) wantedRules() []step.Rule {
 	for _, d := range m.downs {
 		if d.shelf.open {
 			rules = append(rules, m.shelfRule(d))
+		}
+	}
+	if m.shelves() {
+		for _, u := range m.cfg.Uplinks {
+			rules = append(rules, step.Rule{Priority: standbyRule, IIF: u.Port, Table: StandbyTable, SuppressPrefixLen: -1})
 		}
 	}
 	p := uint32(firstRule)

@@ -1,6 +1,7 @@
 package leaf
 
 import (
+	"cmp"
 	"maps"
 	"net/netip"
 	"slices"
@@ -11,23 +12,33 @@ import (
 	"peerless/internal/step"
 )
 
-// This file keeps the routes to whoever stands by on a port in a kernel table of their own, the port's shelf, which nobody looks into. When
-// their server turns up one rule does, and serves all of them, however many there are. What follows host by host (the route in the table
-// that hosts are forwarded by, the probe, the claim) waits until the repair is over; when the last of them has its route the rule goes
-// (invariant shelf-is-shut). Where the words on attachments do not move traffic, claims must come at once, and the shelf is not used.
+// This file keeps the routes to whoever stands by on a port where the kernel finds them at once when they are needed: twice.
+//
+// One table serves what comes down from a gateway for somebody who is not known to be here. A gateway sends it when it has just lost the
+// other leaf, or that leaf's link to the server: it goes to the port by which the server hangs on this leaf too, before anybody here has heard
+// of the fault. Nobody else's traffic goes by it (invariant standby-takes-what-comes-down).
+//
+// The other is the port's shelf, which nobody looks into. When their server turns up one rule does, and serves all of them, however many there
+// are. What follows host by host (the route in the table that hosts are forwarded by, the probe, the claim) waits until the repair is over; when
+// the last of them has its route the rule goes (invariant shelf-is-shut). Where the words on attachments do not move traffic, claims must come
+// at once, and the shelf stays shut.
 
-// ShelfTable is the number of the first port's shelf; the others follow by the number of their port.
-const ShelfTable = 20300
+// StandbyTable is the number of the table for what comes down; the ports' shelves follow by the number of their port.
+const StandbyTable = 20300
 
-// shelfRule is the priority of the rules that look into shelves: behind the one that looks for hosts that are here.
-const shelfRule = 990
+// Priorities of the rules that look into shelves, behind the one that looks for hosts that are here, and of those that look for who stands by.
+const (
+	shelfRule   = 990
+	standbyRule = 995
+)
 
 // shelf is a port's.
 type shelf struct {
-	hosts  map[netip.Addr]struct{} // what is on it
-	absent map[netip.Addr]struct{} // those of them that the kernel is not known to have
-	todo   []netip.Addr            // to be looked at: on or off it
-	waits  bool                    // its timer is set
+	hosts  map[netip.Addr]model.MAC // what is on it, each with the neighbour entry that was asked for; zero: none
+	absent map[netip.Addr]struct{}  // those of them that the kernel is not known to have
+	todo   []netip.Addr             // to be looked at: on or off it
+	waits  bool                     // its timer is set
+	short  bool                     // somebody whom another leaf claims found no room
 
 	open  bool         // a rule looks into it
 	begun bool         // those who are served have begun to be taken
@@ -37,6 +48,12 @@ type shelf struct {
 func (s *shelf) has(a netip.Addr) bool {
 	_, on := s.hosts[a]
 	return on
+}
+
+// there reports whether a host is on the shelf and the kernel has it.
+func (s *shelf) there(a netip.Addr) bool {
+	_, absent := s.absent[a]
+	return s.has(a) && !absent
 }
 
 // missing lists whom the rule would not serve though they may stand by.
@@ -50,12 +67,12 @@ func (s *shelf) missing() []netip.Addr {
 	return list
 }
 
-func (m *Machine) shelfTable(d *downlink) uint32 { return ShelfTable + d.PortIndex }
+func shelfTable(d *downlink) uint32 { return StandbyTable + d.PortIndex }
 
 // shelved is the port whose shelf a table is; nil if it is none's.
 func (m *Machine) shelved(table uint32) *downlink {
 	for _, d := range m.downs {
-		if m.shelfTable(d) == table && m.shelves() {
+		if shelfTable(d) == table && m.shelves() {
 			return d
 		}
 	}
@@ -65,12 +82,24 @@ func (m *Machine) shelved(table uint32) *downlink {
 // shelves reports whether shelves are used at all.
 func (m *Machine) shelves() bool { return m.cfg.ShelfFrom > 0 && m.cfg.Export.Mode == ByBGP }
 
-func (m *Machine) shelfRoute(d *downlink, a netip.Addr) step.Route {
-	return step.Route{Table: m.shelfTable(d), Prefix: step.HostPrefix(a), NextHop: step.NextHop{Dev: d.Port}}
+func shelfRoute(d *downlink, a netip.Addr) step.Route {
+	return step.Route{Table: shelfTable(d), Prefix: step.HostPrefix(a), NextHop: step.NextHop{Dev: d.Port}}
+}
+
+func standbyRoute(d *downlink, a netip.Addr) step.Route {
+	return step.Route{Table: StandbyTable, Prefix: step.HostPrefix(a), Metric: d.PortIndex, NextHop: step.NextHop{Dev: d.Port}}
+}
+
+// standbyPort is the port by which a route of that table leads; nil if it is none of ours.
+func (m *Machine) standbyPort(r step.Route) *downlink {
+	if d := m.down(r.NextHop.Dev); d != nil && m.shelves() && r.Table == StandbyTable && r.Metric == d.PortIndex {
+		return d
+	}
+	return nil
 }
 
 func (m *Machine) shelfRule(d *downlink) step.Rule {
-	return step.Rule{Priority: shelfRule, Table: m.shelfTable(d), SuppressPrefixLen: -1}
+	return step.Rule{Priority: shelfRule, Table: shelfTable(d), SuppressPrefixLen: -1}
 }
 
 func shelfTimer(d *downlink) step.Timer { return step.Timer{Kind: timerShelf, Port: d.Port} }
@@ -81,14 +110,9 @@ func (m *Machine) stock(now model.Instant) {
 		return
 	}
 	for _, d := range m.downs {
-		turned := m.hosts.Turned(d.Port) // taken from the table in any case: there it would pile up
-		switch {
-		case len(turned) == 0 || !m.shelves() || !d.serving: // a port that begins to serve looks at all
-		case len(d.shelf.hosts)+len(d.shelf.todo) > 0:
+		turned := m.hosts.Turned(d.Port)                 // taken from the table in any case: there it would pile up
+		if len(turned) > 0 && m.shelves() && d.serving { // a port that begins to serve looks at all
 			d.shelf.todo = append(d.shelf.todo, turned...)
-			m.stockLater(now, d)
-		case m.hosts.StandbyCount(d.Port) >= m.cfg.ShelfFrom:
-			d.shelf.todo = m.hosts.Standby(d.Port)
 			m.stockLater(now, d)
 		}
 	}
@@ -111,8 +135,7 @@ func (m *Machine) restock(now model.Instant, d *downlink) {
 	for _, a := range s.todo {
 		s.set(a, false)
 	}
-	if n := m.hosts.StandbyCount(d.Port); len(s.todo) > 0 || n >= m.cfg.ShelfFrom {
-		s.todo = append(s.todo, m.hosts.Standby(d.Port)...)
+	if s.todo = append(s.todo, m.hosts.Standby(d.Port)...); len(s.todo) > 0 {
 		m.stockLater(now, d)
 	}
 }
@@ -134,6 +157,9 @@ func (m *Machine) onShelfTimer(now model.Instant, d *downlink) {
 		}
 		s.todo = s.todo[n:]
 	}
+	if len(s.todo) == 0 && s.short && len(s.hosts) < m.hosts.Room(d.Port) {
+		s.short, s.todo = false, m.hosts.Standby(d.Port)
+	}
 	if len(s.todo) == 0 {
 		s.todo = nil
 		return
@@ -147,10 +173,21 @@ func (m *Machine) sort(d *downlink, a netip.Addr) {
 	s := &d.shelf
 	on := s.has(a)
 	_, gone := s.absent[a]
-	switch fit := m.hosts.StandsBy(d.Port, a) && !m.behindAnother(d, a); {
-	case fit && (on && gone || !on && len(s.hosts) < m.hosts.Room(d.Port)):
+	mac := m.hosts.MAC(d.Port, a)
+	fit := m.hosts.StandsBy(d.Port, a) && !m.behindAnother(d, a)
+	switch claimed, room := m.claimedBehind(d.Port, a), m.hosts.Room(d.Port); {
+	case fit && !on && !claimed && len(s.hosts) >= room/2: // whoever was here once, or never was, keeps nobody out who is claimed
+	case fit && !on && len(s.hosts) >= room:
+		s.short = true
+	case fit && (!on || gone || s.hosts[a] != mac):
 		s.set(a, false)
-		m.want(step.Want{Object: m.shelfRoute(d, a), Why: "stands by for the server of " + string(d.Port)})
+		s.hosts[a] = mac
+		why := "stands by for the server of " + string(d.Port)
+		m.want(step.Want{Object: shelfRoute(d, a), Why: why})
+		m.want(step.Want{Object: standbyRoute(d, a), Why: why})
+		if !mac.IsZero() {
+			m.want(step.Want{Object: step.Neighbor{Port: d.Port, Addr: a, MAC: mac}, Why: why})
+		}
 	case !fit && on:
 		m.unshelve(d, a, "does not stand by any more")
 	}
@@ -159,9 +196,11 @@ func (m *Machine) sort(d *downlink, a netip.Addr) {
 // set notes a host that is on the shelf, and whether the kernel has it.
 func (s *shelf) set(a netip.Addr, there bool) {
 	if s.hosts == nil {
-		s.hosts, s.absent = map[netip.Addr]struct{}{}, map[netip.Addr]struct{}{}
+		s.hosts, s.absent = map[netip.Addr]model.MAC{}, map[netip.Addr]struct{}{}
 	}
-	s.hosts[a] = struct{}{}
+	if !s.has(a) {
+		s.hosts[a] = model.MAC{}
+	}
 	if there {
 		delete(s.absent, a)
 	} else {
@@ -175,9 +214,14 @@ func (m *Machine) unshelve(d *downlink, a netip.Addr, why string) {
 	if !s.has(a) {
 		return
 	}
+	mac := s.hosts[a]
 	delete(s.hosts, a)
 	delete(s.absent, a)
-	m.want(step.Want{Object: m.shelfRoute(d, a), Absent: true, Why: why})
+	m.want(step.Want{Object: shelfRoute(d, a), Absent: true, Why: why})
+	m.want(step.Want{Object: standbyRoute(d, a), Absent: true, Why: why})
+	if h, held := m.hosts.Holder(a); !mac.IsZero() && !(held && h.Port == d.Port) {
+		m.want(step.Want{Object: step.Neighbor{Port: d.Port, Addr: a}, Absent: true, Why: why})
+	}
 	if s.open && len(s.hosts) == 0 {
 		m.shut(d, "all that it served have their routes")
 	}
@@ -207,8 +251,7 @@ func (m *Machine) serveShelf(d *downlink, cause step.Cause) int {
 
 // serves reports whether a host is forwarded to by the port's shelf until its turn comes.
 func (s *shelf) serves(a netip.Addr) bool {
-	_, absent := s.absent[a]
-	return s.open && !s.begun && s.has(a) && !absent
+	return s.open && !s.begun && s.there(a)
 }
 
 // takeShelf takes the next portion of those that the shelf serves: each gets what every host has. It tells whether any are left.
@@ -263,6 +306,19 @@ func (m *Machine) onShelfApplied(r step.Route, absent bool) {
 	}
 }
 
+// onStandbyRoute takes a change to the table for what comes down that we did not make.
+func (m *Machine) onStandbyRoute(r step.RouteState) {
+	d, a := m.standbyPort(r.Route), r.Prefix.Addr()
+	switch {
+	case d != nil && d.shelf.has(a):
+		if !r.Present && d.serving {
+			m.want(step.Want{Object: standbyRoute(d, a), Why: "somebody changed it"})
+		}
+	case r.Present:
+		m.dropRoute(r.Route, "nobody who stands by")
+	}
+}
+
 // onShelfRoute takes a change to a shelf that we did not make.
 func (m *Machine) onShelfRoute(d *downlink, r step.RouteState) {
 	a := r.Prefix.Addr()
@@ -270,42 +326,44 @@ func (m *Machine) onShelfRoute(d *downlink, r step.RouteState) {
 	case on && (!r.Present || r.NextHop.Dev != d.Port):
 		d.shelf.set(a, false)
 		if d.serving {
-			m.want(step.Want{Object: m.shelfRoute(d, a), Why: "somebody changed it"})
+			m.want(step.Want{Object: shelfRoute(d, a), Why: "somebody changed it"})
 		}
 	case !on && r.Present:
 		m.dropRoute(r.Route, "nobody who stands by")
 	}
 }
 
-// readShelves compares the shelves with the kernel. Those of an earlier life are taken as they are: who was on them is remembered, and served
-// on if a rule looks there.
+// readShelves compares the shelves, and the table for what comes down, with the kernel. Those of an earlier life are taken as they are: who was on
+// them is remembered, and served on if a rule looks there.
 func (m *Machine) readShelves(now model.Instant, s step.Snapshot, first bool) {
 	if !m.shelves() {
 		return
 	}
-	there := map[*downlink]map[netip.Addr]bool{}
+	macs := neighbors(s)
+	there := map[holding]int{}
 	for _, r := range s.Routes {
-		d := m.shelved(r.Table)
-		if d == nil || !r.Ours || !r.Present {
-			continue
-		}
-		a := r.Prefix.Addr()
-		if first && d.serving && isHostPrefix(r.Prefix) && m.admit.Address(a) == neighbor.Admitted && r.NextHop.Dev == d.Port {
+		d, a := m.shelved(r.Table), r.Prefix.Addr()
+		if first && r.Ours && r.Present && d != nil && d.serving && isHostPrefix(r.Prefix) && m.admit.Address(a) == neighbor.Admitted && r.NextHop.Dev == d.Port {
+			mac := macs[holding{d.Port, a}]
 			d.shelf.set(a, true)
-			m.change(now, m.hosts.Hint(now.Mono, d.Port, a, model.MAC{}, neighbor.FromRestart), 0)
+			d.shelf.hosts[a] = mac
+			m.change(now, m.hosts.Hint(now.Mono, d.Port, a, mac, neighbor.FromRestart), 0)
 		}
-		if !d.shelf.has(a) {
+	}
+	for _, r := range s.Routes {
+		d, a := cmp.Or(m.shelved(r.Table), m.standbyPort(r.Route)), r.Prefix.Addr()
+		switch {
+		case !r.Ours || !r.Present || r.Table != StandbyTable && d == nil:
+		case d != nil && d.shelf.has(a):
+			there[holding{d.Port, a}]++
+		default:
 			m.dropRoute(r.Route, "nobody who stands by")
-			continue
 		}
-		if there[d] == nil {
-			there[d] = map[netip.Addr]bool{}
-		}
-		there[d][a] = true
 	}
 	for _, d := range m.downs {
 		for _, a := range slices.SortedFunc(maps.Keys(d.shelf.hosts), netip.Addr.Compare) {
-			if _, absent := d.shelf.absent[a]; !absent && !there[d][a] {
+			at := holding{d.Port, a}
+			if d.shelf.there(a) && (there[at] < 2 || macs[at] != d.shelf.hosts[a]) {
 				d.shelf.set(a, false)
 				d.shelf.todo = append(d.shelf.todo, a)
 				m.stockLater(now, d)
@@ -320,12 +378,22 @@ func (m *Machine) readShelves(now model.Instant, s step.Snapshot, first bool) {
 	}
 }
 
-// offShelf heeds what another leaf claims: a host that is now behind another server port, or was claimed anew while its shelf is open, is not
-// served from there.
-func (m *Machine) offShelf(now model.Instant, a netip.Addr, at model.AttachmentID, news bool) {
+// reshelve heeds what another leaf claims: a host that is now behind another server port, or was claimed anew while its shelf is open, is not
+// served from there; one that is behind this server port again is.
+func (m *Machine) reshelve(now model.Instant, a netip.Addr, at model.AttachmentID, news bool) {
+	if !m.shelves() {
+		return
+	}
 	for _, d := range m.downs {
 		s := &d.shelf
-		if !s.has(a) || d.ID == at && !(s.open && news) {
+		if !s.has(a) {
+			if d.ID == at && d.serving && m.hosts.StandsBy(d.Port, a) {
+				s.todo = append(s.todo, a)
+				m.stockLater(now, d)
+			}
+			continue
+		}
+		if d.ID == at && !(s.open && news) {
 			continue
 		}
 		if h, held := m.hosts.Holder(a); held && h.Port == d.Port {

@@ -34,7 +34,7 @@ func stocked(t *testing.T, heeds bool) *world {
 }
 
 func (w *world) onShelf(i int) bool {
-	_, there := w.held[w.m.shelfRoute(w.m.down("A2"), addrOf(i)).Key()]
+	_, there := w.held[shelfRoute(w.m.down("A2"), addrOf(i)).Key()]
 	return there
 }
 
@@ -166,7 +166,7 @@ func TestShelf_NotUsed_NothingPilesUp(t *testing.T) {
 func TestShelf_KernelLostOne_IsInstalledAtOnce(t *testing.T) {
 	w := stocked(t, true)
 	w.quiet = true // what is asked for again is not there yet
-	w.do(step.RouteChanged{RouteState: step.RouteState{Route: w.m.shelfRoute(w.m.down("A2"), addrOf(3)), Ours: true}})
+	w.do(step.RouteChanged{RouteState: step.RouteState{Route: shelfRoute(w.m.down("A2"), addrOf(3)), Ours: true}})
 	w.do(garp("A2", 1))
 	if !w.routed(3) || w.routed(4) {
 		t.Fatalf("the one that the rule does not serve has a route: %v; the others: %v", w.routed(3), w.routed(4))
@@ -183,7 +183,7 @@ func TestShelf_DaemonDiesMeanwhile_NextLifeTakesTheRest(t *testing.T) {
 		s.Routes = append(s.Routes, step.RouteState{Route: step.Route{Prefix: anywhere, Metric: defaultMetric,
 			NextHop: step.NextHop{Dev: "A0", Via: upper}}, Ours: true, Present: true})
 		for i := 1; i <= 4; i++ {
-			r := before.m.shelfRoute(d, addrOf(i))
+			r := shelfRoute(d, addrOf(i))
 			s.Routes = append(s.Routes, step.RouteState{Route: r, Ours: true, Present: true})
 			w.held[r.Key()] = r
 		}
@@ -211,17 +211,20 @@ func TestShelf_MessagesWereLost_IsComparedWithTheKernel(t *testing.T) {
 	s.Reason = "overflow"
 	d := w.m.down("A2")
 	for _, i := range []int{1, 2, 9} { // 3 and 4 went, 9 is nobody
-		s.Routes = append(s.Routes, step.RouteState{Route: w.m.shelfRoute(d, addrOf(i)), Ours: true, Present: true})
+		for _, r := range []step.Route{shelfRoute(d, addrOf(i)), standbyRoute(d, addrOf(i))} {
+			s.Routes = append(s.Routes, step.RouteState{Route: r, Ours: true, Present: true})
+		}
+		s.Neighbors = append(s.Neighbors, step.NeighborState{Neighbor: step.Neighbor{Port: "A2", Addr: addrOf(i), MAC: macOf(i)}, Ours: true, Present: true})
 	}
 	s.Rules = append(s.Rules, w.m.shelfRule(d)) // somebody's, or of a life that forgot it
 	got := w.do(s)
-	if n := lines(got, "want no route 10.10.10.9/32"); len(n) != 1 {
+	if n := lines(got, "want no route 10.10.10.9/32"); len(n) != 2 {
 		t.Errorf("a stray on the shelf: %v", n)
 	}
 	if n := lines(got, "want no rule 990"); len(n) != 1 {
 		t.Errorf("a rule that nobody wants: %v", n)
 	}
-	if n := lines(w.pass(200*time.Millisecond), "want route 10.10.10."); len(n) != 2 {
+	if n := lines(w.pass(200*time.Millisecond), "want route 10.10.10."); len(n) != 4 {
 		t.Errorf("put back: %v, want hosts 3 and 4", n)
 	}
 }

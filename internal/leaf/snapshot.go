@@ -204,6 +204,8 @@ func (m *Machine) onRoute(now model.Instant, r step.RouteState) {
 	case !m.seen || !r.Ours:
 	case m.shelved(r.Table) != nil:
 		m.onShelfRoute(m.shelved(r.Table), r)
+	case r.Table == StandbyTable && m.shelves():
+		m.onStandbyRoute(r)
 	case r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric:
 		if !r.Present && len(m.defaultHops) > 0 {
 			m.defaultSet = false
@@ -232,14 +234,20 @@ type holding struct {
 	addr netip.Addr
 }
 
-// reconcileHosts adopts, heals and removes hosts' routes and neighbour entries.
-func (m *Machine) reconcileHosts(now model.Instant, s step.Snapshot, first bool) {
+// neighbors is what the kernel has of our entries.
+func neighbors(s step.Snapshot) map[holding]model.MAC {
 	macs := map[holding]model.MAC{}
 	for _, n := range s.Neighbors {
 		if n.Present && n.Ours {
 			macs[holding{n.Port, n.Addr}] = n.MAC
 		}
 	}
+	return macs
+}
+
+// reconcileHosts adopts, heals and removes hosts' routes and neighbour entries.
+func (m *Machine) reconcileHosts(now model.Instant, s step.Snapshot, first bool) {
+	macs := neighbors(s)
 	routes := map[holding]bool{}
 	for _, r := range s.Routes {
 		if !r.Ours || !r.Present || !m.isHosts(r.Table) || !isHostPrefix(r.Prefix) {
@@ -258,7 +266,7 @@ func (m *Machine) reconcileHosts(now model.Instant, s step.Snapshot, first bool)
 		if !n.Present || !n.Ours || m.down(n.Port) == nil {
 			continue
 		}
-		if h, held := m.hosts.Holder(n.Addr); !held || h.Port != n.Port {
+		if h, held := m.hosts.Holder(n.Addr); (!held || h.Port != n.Port) && !m.down(n.Port).shelf.has(n.Addr) {
 			m.want(step.Want{Object: n.Neighbor, Absent: true, Why: "no host of ours"})
 		}
 	}
@@ -309,7 +317,7 @@ func (m *Machine) removeStrays(s step.Snapshot) {
 		}
 	}
 	for _, r := range s.Routes {
-		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && m.isHosts(r.Table) || m.isExport(r.Table) || m.shelved(r.Table) != nil {
+		if !r.Ours || !r.Present || isHostPrefix(r.Prefix) && m.isHosts(r.Table) || m.isExport(r.Table) || m.shelves() && (r.Table == StandbyTable || m.shelved(r.Table) != nil) {
 			continue
 		}
 		if m.cfg.DefaultFromBGP && r.Prefix == anywhere && isMain(r.Table) && r.Metric == defaultMetric {

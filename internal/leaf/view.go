@@ -167,6 +167,9 @@ func (m *Machine) hostRow(now model.Instant, d *downlink, h neighbor.Host) step.
 	switch h.State {
 	case neighbor.Target:
 		r.Why = "not here now; probed in case it comes"
+		if d.shelf.there(h.Addr) {
+			r.Why = "stands by: what a gateway sends here for it is delivered by this port; not here now"
+		}
 	case neighbor.Inherited:
 		r.Why = "taken over from before a restart; not verified yet"
 		if h.Static {

@@ -278,6 +278,9 @@ func request(port model.Port, i, target int) step.ARPSeen {
 }
 
 func claimed(i int, id model.AttachmentID, stamp claim.Stamp) step.Path {
-	c := claim.Host{PortIndex: uint32(id), Attachment: id, Role: model.Backup, Stamp: stamp}
-	return step.Path{Prefix: step.HostPrefix(addrOf(i)), ASPath: []uint32{65000, 65002}, Large: c.Communities(65002)}
+	return step.Path{Prefix: step.HostPrefix(addrOf(i)), ASPath: []uint32{65000, 65002}, Large: claimOf(id, stamp, macOf(i)).Communities(65002)}
+}
+
+func claimOf(id model.AttachmentID, stamp claim.Stamp, mac model.MAC) claim.Host {
+	return claim.Host{PortIndex: uint32(id), Attachment: id, Role: model.Backup, Stamp: stamp, MAC: mac}
 }

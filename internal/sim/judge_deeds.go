@@ -55,17 +55,19 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 	}
 }
 
-// arrivals notes when a host arrived: its neighbour entry is asked for while the leaf does not stand behind it on that port. An entry
+// arrivals notes when a host arrived: the route that it is forwarded by is asked for while the leaf does not stand behind it on that port. One
 // that is put back, or asked for again, is none.
 func (j *judge) arrivals(d *daemon, w step.Want) {
 	m := &d.memory
 	switch o := w.Object.(type) {
-	case step.Neighbor:
+	case step.Route:
+		a, p := o.Prefix.Addr(), o.NextHop.Dev
 		switch {
-		case w.Absent && m.stands[o.Addr] == o.Port:
-			delete(m.stands, o.Addr)
-		case !w.Absent && m.stands[o.Addr] != o.Port:
-			m.stands[o.Addr], m.arrived[o.Addr] = o.Port, j.w.now
+		case !o.Prefix.IsSingleIP() || o.Table >= leaf.StandbyTable:
+		case w.Absent && m.stands[a] == p:
+			delete(m.stands, a)
+		case !w.Absent && m.stands[a] != p:
+			m.stands[a], m.arrived[a] = p, j.w.now
 		}
 	case step.Advertisement:
 		if w.Absent {
@@ -141,7 +143,7 @@ func (j *judge) after(n *node, w step.Want, err error) {
 	case leafRole:
 		if r.Prefix.Bits() == 0 {
 			n.daemon.memory.applied[step.Key{Kind: step.KindRoute}] = !w.Absent
-		} else if r.Table >= leaf.ShelfTable {
+		} else if r.Table >= leaf.StandbyTable {
 			return // told of to nobody
 		} else if w.Absent {
 			delete(n.daemon.memory.routed, r.Prefix.Addr())

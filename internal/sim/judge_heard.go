@@ -21,8 +21,8 @@ func (j *judge) heard(d *daemon, ev step.Event) {
 		announced := ev.SenderIP == ev.TargetIP
 		if ev.Op == step.ARPReply || announced {
 			m.heardOn[neighKey{ev.Port, ev.SenderIP}] = now
-			if dl, ok := d.node.downlink(ev.Port); ok && d.node.kernel.looked(leaf.ShelfTable+dl.PortIndex) && m.stands[ev.SenderIP] != ev.Port {
-				m.stands[ev.SenderIP], m.arrived[ev.SenderIP] = ev.Port, now // its neighbour entry is asked for only when its turn comes
+			if dl, ok := d.node.downlink(ev.Port); ok && d.node.kernel.looked(leaf.StandbyTable+dl.PortIndex) && m.stands[ev.SenderIP] != ev.Port {
+				m.stands[ev.SenderIP], m.arrived[ev.SenderIP] = ev.Port, now // its route is asked for only when its turn comes
 			}
 		}
 		if announced {

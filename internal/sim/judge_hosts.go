@@ -24,11 +24,12 @@ func (j *judge) leafRoute(n *node, r step.Route) {
 	switch {
 	case !r.Prefix.IsSingleIP() || !down || r.NextHop.Via.IsValid() || len(r.More) > 0:
 		j.w.fail("own-hosts-only", "%s installs %s, which is no host of its own", n.name, r)
-	case r.Table >= leaf.ShelfTable && r.Table-leaf.ShelfTable != d.PortIndex:
+	case r.Table > leaf.StandbyTable && r.Table-leaf.StandbyTable != d.PortIndex:
 		j.w.fail("own-hosts-only", "%s puts %s, which is by %s, on another port's shelf", n.name, r, d.Port)
 	case !j.w.cfg.subnet.Contains(a) || a == j.w.cfg.gatewayIP:
 		j.w.fail("admit-narrowly", "%s installs %s", n.name, r)
-	case r.Table >= leaf.ShelfTable:
+	case r.Table == leaf.StandbyTable:
+	case r.Table > leaf.StandbyTable:
 		if len(n.kernel.table(r.Table).hosts) > d.MaxHosts {
 			j.w.fail("admit-narrowly", "%s has more than %d hosts on the shelf of %s", n.name, d.MaxHosts, d.Port)
 		}
@@ -58,7 +59,7 @@ func going(n *node, p model.Port) int {
 			continue
 		}
 		had := n.kernel.table(mainTable).hosts[r.Prefix.Addr()]
-		moves := !w.Absent && r.Prefix.IsSingleIP() && r.Table < leaf.ShelfTable && r.NextHop.Dev != p && len(had) > 0 && had[0].NextHop.Dev == p
+		moves := !w.Absent && r.Prefix.IsSingleIP() && r.Table < leaf.StandbyTable && r.NextHop.Dev != p && len(had) > 0 && had[0].NextHop.Dev == p
 		if w.Absent && r.NextHop.Dev == p || moves {
 			c++
 		}

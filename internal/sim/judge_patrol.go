@@ -114,7 +114,7 @@ func (j *judge) patrolShelves(n *node, odd map[string]oddity) {
 		law = "bypass-is-shut"
 	}
 	for _, r := range n.kernel.rules {
-		if r.Table >= leaf.ShelfTable {
+		if r.Table > leaf.StandbyTable {
 			odd[fmt.Sprintf("%s table %d", n.name, r.Table)] = oddity{law: law, text: "a rule looks into it still"}
 		}
 	}
@@ -124,11 +124,14 @@ func (j *judge) patrolShelves(n *node, odd map[string]oddity) {
 func (j *judge) shelf(d *daemon, a engine.Action) {
 	w := a.Want
 	r, ok := w.Object.(step.Rule)
-	if !ok || w.Absent || r.Table < leaf.ShelfTable || d.node.kernel.looked(r.Table) || d.memory.decided[w.Key()] == a.Gen {
+	if ok && !w.Absent && r.Table == leaf.StandbyTable && !d.node.isUplink(r.IIF) {
+		j.w.fail("standby-takes-what-comes-down", "%s sends others than its gateways to whoever stands by: %s", d.node.name, r)
+	}
+	if !ok || w.Absent || r.Table <= leaf.StandbyTable || d.node.kernel.looked(r.Table) || d.memory.decided[w.Key()] == a.Gen {
 		return
 	}
 	d.memory.decided[w.Key()] = a.Gen
-	port, _ := d.node.byIndex(r.Table - leaf.ShelfTable)
+	port, _ := d.node.byIndex(r.Table - leaf.StandbyTable)
 	for at, when := range d.memory.heardOn {
 		if at.port == port && j.w.now-when <= oddFor {
 			return
@@ -237,7 +240,45 @@ func (w *World) prepared() {
 			if t := g.kernel.tables[g.gw.TableBase+99]; t == nil || len(t.hosts[h.addr]) == 0 {
 				w.fail("repair-before-failure", "%s has no backup for %s, though two leaves have its server port up", g.name, h.addr)
 			}
+			w.preparedBelow(h)
 		}
+	}
+}
+
+// shelfRoom is how many may stand by on a port of downlinkHosts.
+const shelfRoom = downlinkHosts - downlinkHosts/4
+
+// standing is the number of hosts that a leaf has a way down to by a port though they are not known to be there.
+func (n *node) standing(p model.Port) int {
+	c := 0
+	for _, list := range n.kernel.table(leaf.StandbyTable).hosts {
+		for _, r := range list {
+			if r.NextHop.Dev == p {
+				c++
+			}
+		}
+	}
+	return c
+}
+
+// preparedBelow: the leaf that a host's server does not use delivers what comes down for it, by whatever leads there if the server's link hears.
+func (w *World) preparedBelow(h *host) {
+	used, other := h.at.server.sides()
+	if used == nil || other == nil || !w.hearOfEachOther(h.at.server) {
+		return
+	}
+	l := other.peer().node
+	if !l.steady() || l.leaf.AS == used.peer().node.leaf.AS { // it cannot tell the other's claim from its own, told back
+		return
+	}
+	v, hops := l.kernel.lookup(l.uplinks()[0].name, h.addr)
+	e := l.kernel.neigh[neighKey{other.peer().name, h.addr}]
+	switch {
+	case l.standing(other.peer().name) >= shelfRoom: // others that were there take its place
+	case v != forward || hops[0].Dev != other.peer().name:
+		w.fail("standby-takes-what-comes-down", "%s has no way down to %s by %s", l.name, h.addr, other.peer().name)
+	case e == nil || !e.ours || e.mac != h.mac:
+		w.fail("standby-takes-what-comes-down", "%s has no neighbour entry of %s on %s", l.name, h.addr, other.peer().name)
 	}
 }
 

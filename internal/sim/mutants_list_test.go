@@ -30,7 +30,7 @@ var mutants = []mutant{
 	{"the way to the other gateway does not wait for the stop", "gateway/setup.go",
 		"After: m.stopRule(r.Prefix).Key(), ", "", "no-gateway-loop", 1500},
 	{"a leaf installs what it hears of another", "leaf/feed.go",
-		"		m.remember(now, addr, c.Attachment)", "		m.want(step.Want{Object: step.Route{Prefix: p.Prefix, NextHop: step.NextHop{Dev: m.ups[0].Port, Via: m.ups[0].Neighbor}}, Why: \"heard\"})",
+		"		m.remember(now, addr, c.Attachment, c.MAC)", "		m.want(step.Want{Object: step.Route{Prefix: p.Prefix, NextHop: step.NextHop{Dev: m.ups[0].Port, Via: m.ups[0].Neighbor}}, Why: \"heard\"})",
 		"own-hosts-only", 60},
 
 	// Order: install before advertise, replace without a gap, worst news first.
@@ -51,14 +51,22 @@ var mutants = []mutant{
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
 
 	{"a leaf says by ARP what it does not announce", "leaf/ports.go", "m.foretell(adv.Prefix.Addr(), state, reason)", "m.foretell(adv.Prefix.Addr(), 5-state, reason)", "foretold-by-arp", 60},
-	{"a word that is not announced is believed for good", "gateway/word.go", "foretold := k.Foretold(); foretold {", "foretold := k.Foretold(); !foretold {", "reach-after-heal", 300},
+	{"a word that is not announced is believed for good", "gateway/word.go", "foretold := k.Foretold(); foretold {", "foretold := k.Foretold(); !foretold {", "reach-after-heal repair-before-failure", 300},
 	{"a word is believed of what was announced just now", "gateway/word.go", "int64(m.now.Mono)-k.SaidAt < int64(steadyFor)", "int64(m.now.Mono)-k.SaidAt < 0", "soft-never-closes one-move", 300},
 
 	// A leaf's shelves.
 	{"a shelf is open before its server turns up", "leaf/shelf.go",
-		"		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "		m.serveShelf(d, 0)\n		m.want(step.Want{Object: m.shelfRoute(d, a), Why: \"stands by", "shelf-is-shut", 60},
+		"		m.want(step.Want{Object: standbyRoute(d, a), Why: why})", "		m.serveShelf(d, 0)", "shelf-is-shut", 60},
 	{"a shelf stays open", "leaf/shelf.go", "	if s.open && len(s.hosts) == 0 {", "	if s.open && len(s.hosts) < 0 {", "shelf-is-shut", 60},
 	{"a shelf stays open when its port stops serving", "leaf/afterwards.go", "	m.shut(d, why)\n", "", "shelf-is-shut", 60},
+
+	// Whoever stands by on a leaf.
+	{"what comes down finds nobody who stands by", "leaf/setup.go",
+		"	if m.shelves() {\n		for _, u := range m.cfg.Uplinks {", "	if !m.shelves() {\n		for _, u := range m.cfg.Uplinks {", "standby-takes-what-comes-down", 60},
+	{"everybody's traffic goes to whoever stands by", "leaf/setup.go", "Priority: standbyRule, IIF: u.Port, Table", "Priority: standbyRule, Table", "standby-takes-what-comes-down", 60},
+	{"whoever stands by has no neighbour entry", "leaf/shelf.go",
+		"		if !mac.IsZero() {\n			m.want(step.Want{Object: step.Neighbor", "		if mac.IsZero() {\n			m.want(step.Want{Object: step.Neighbor", "standby-takes-what-comes-down", 60},
+	{"whoever is claimed is forgotten in time", "leaf/neighbor/tick.go", "t.cfg.Remember == 0 || !t.claimed(e)", "t.cfg.Remember >= 0", "standby-takes-what-comes-down", 100},
 
 	// A gateway's bypasses.
 	{"a bypass stays open", "gateway/bypass.go",

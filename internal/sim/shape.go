@@ -207,6 +207,9 @@ func (w *World) addLeaf(s shape, p pace, l int) {
 	w.leaves = append(w.leaves, n)
 }
 
+// downlinkHosts is how many hosts a leaf takes on a port.
+const downlinkHosts = 16
+
 func portMAC(kind byte, a, b int) model.MAC {
 	return model.MAC{2, 1, kind, byte(a >> 8), byte(a), byte(b)}
 }
@@ -312,7 +315,7 @@ func (w *World) attach(n *node, l, i int, r model.Role, p pace) {
 	n.server.links = append(n.server.links, eth)
 	w.connect(down, eth, p.linkDelay)
 	lf.leaf.Downlinks = append(lf.leaf.Downlinks, leaf.Downlink{
-		Attachment: model.Attachment{ID: n.server.id, Port: down.name, PortIndex: uint32(i), ServerPort: n.name, Role: r}, MaxHosts: 16,
+		Attachment: model.Attachment{ID: n.server.id, Port: down.name, PortIndex: uint32(i), ServerPort: n.name, Role: r}, MaxHosts: downlinkHosts,
 	})
 }
 

@@ -15,7 +15,7 @@ var (
 
 func TestBook_Host_CarriesTheClaim(t *testing.T) {
 	b := New(65001, netip.MustParsePrefix("10.255.0.0/16"))
-	a := b.Host(host, att, 1_790_000_000_000, 0)
+	a := b.Host(host, att, 1_790_000_000_000, model.MAC{})
 	c, ok := claim.ParseHost(65001, a.Large)
 	if !ok || c != (claim.Host{PortIndex: 7, Attachment: 2, Role: model.Backup, Stamp: 1_790_000_000_000}) {
 		t.Fatalf("claim %+v", c)

@@ -26,10 +26,10 @@ func New(as uint32, attachmentRange netip.Prefix) *Book {
 	return &Book{as: as, within: attachmentRange, hosts: map[netip.Addr]claim.Host{}, ports: map[model.Port]claim.Attachment{}}
 }
 
-// Host stands behind a host on an attachment with this stamp, tells the tail of its MAC if that is not zero, and gives the route that says so. It must be advertised only
+// Host stands behind a host on an attachment with this stamp, tells its MAC if it is known, and gives the route that says so. It must be advertised only
 // after the kernel has the host's route.
-func (b *Book) Host(addr netip.Addr, att model.Attachment, stamp claim.Stamp, tail uint32) step.Advertisement {
-	c := claim.Host{PortIndex: att.PortIndex, Attachment: att.ID, Role: att.Role, Stamp: stamp, Tail: tail}
+func (b *Book) Host(addr netip.Addr, att model.Attachment, stamp claim.Stamp, mac model.MAC) step.Advertisement {
+	c := claim.Host{PortIndex: att.PortIndex, Attachment: att.ID, Role: att.Role, Stamp: stamp, MAC: mac}
 	b.hosts[addr] = c
 	return b.advertise(addr, c)
 }

@@ -34,7 +34,7 @@ type Rumour struct {
 	AS         uint32
 	Stamp      claim.Stamp
 	Attachment model.AttachmentID
-	Tail       uint32 // of the host's MAC; zero: not told
+	MAC        model.MAC // the host's; zero: not told
 }
 
 type heard struct {

@@ -5,6 +5,8 @@ import (
 	"slices"
 	"testing"
 	"time"
+
+	"peerless/internal/model"
 )
 
 // A server that moves sends data through its new link first; the probe before may have found nobody a moment ago.
@@ -119,5 +121,46 @@ func TestTable_RARP_ProbesEveryAddressOfTheMAC(t *testing.T) {
 	}
 	if !slices.Equal(asked, []netip.Addr{addr(1), addr(2)}) {
 		t.Fatalf("asked %v", asked)
+	}
+}
+
+// Whoever another leaf claims behind our server port is remembered for as long as it does, and asked now and then only.
+func TestTable_Claimed_IsNotForgottenAndSeldomAsked(t *testing.T) {
+	claims := true
+	tb := New(Config{Interval: sec, Multiplier: 3, Remember: time.Minute, Claimed: func(model.Port, netip.Addr) bool { return claims }})
+	tb.AddPort("A1", 8)
+	tb.Start(0, "A1")
+	tb.Hint(sec, "A1", addr(1), mac(1), FromFeed)
+	asked := 0
+	pass := func(from, to time.Duration) {
+		for now := from; now < to; now += 10 * time.Millisecond {
+			for _, c := range tb.Tick(now) {
+				if c.Do == Ask {
+					asked++
+				}
+			}
+		}
+	}
+	pass(sec, 10*time.Minute)
+	if !tb.StandsBy("A1", addr(1)) || asked < 50 || asked > 70 {
+		t.Errorf("claimed for ten minutes: stands by %v, asked %d times", tb.StandsBy("A1", addr(1)), asked)
+	}
+	claims = false
+	pass(10*time.Minute, 12*time.Minute)
+	if tb.Known("A1", addr(1)) {
+		t.Error("nobody claims him any more, and he is not forgotten")
+	}
+}
+
+// The kernel may have named him a moment before the feed does: he is of this port's server all the same.
+func TestTable_FeedNamesWhoeverWasJustAsked_StandsBy(t *testing.T) {
+	tb := New(Config{Interval: sec, Multiplier: 3, Remember: time.Minute})
+	tb.AddPort("A1", 8)
+	tb.Start(0, "A1")
+	tb.Hint(sec, "A1", addr(1), model.MAC{}, FromKernel)
+	tb.Tick(sec)
+	tb.Hint(sec+5*time.Millisecond, "A1", addr(1), mac(1), FromFeed)
+	if !tb.StandsBy("A1", addr(1)) || tb.MAC("A1", addr(1)) != mac(1) {
+		t.Errorf("stands by %v, MAC %s", tb.StandsBy("A1", addr(1)), tb.MAC("A1", addr(1)))
 	}
 }

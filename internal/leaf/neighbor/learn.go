@@ -188,14 +188,16 @@ func (t *Table) remember(now time.Duration, p *portTable, addr netip.Addr, mac m
 		e.Source = from
 	case e.State.Installed():
 		return
-	case now < e.asked+t.patience(from):
-		t.soon(e, from)
-		return // asked just now
+	}
+	if !mac.IsZero() && !e.bound && e.MAC != mac {
+		t.setMAC(e, mac)
+		t.turn(e)
 	}
 	e.kin = e.kin || from == FromFeed || from == FromRestart
 	t.review(e)
-	if !mac.IsZero() && !e.bound {
-		t.setMAC(e, mac)
+	if now < e.asked+t.patience(from) {
+		t.soon(e, from)
+		return // asked just now
 	}
 	until := now + t.lifetime(from)
 	if e.State == Target {

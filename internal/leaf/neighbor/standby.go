@@ -20,6 +20,12 @@ func (t *Table) review(e *entry) {
 	} else {
 		p.standby--
 	}
+	t.turn(e)
+}
+
+// turn has it looked at what whoever stands by is to have in the kernel.
+func (t *Table) turn(e *entry) {
+	p := t.ports[e.Port]
 	p.turned = append(p.turned, e.Addr)
 	t.turned = true
 }

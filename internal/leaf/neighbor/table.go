@@ -42,6 +42,10 @@ const (
 	scoutFor  = 300 * time.Millisecond
 )
 
+// standbyRest is how many times less often somebody is asked here for whom another leaf stands: when that leaf lets go of him he is expected
+// here, and what his server announces brings him too.
+const standbyRest = 10
+
 // settledFor is how long a host that answered a challenge is not challenged again from our ports.
 const settledFor = 10 * time.Second
 
@@ -82,6 +86,7 @@ type Config struct {
 	Multiplier int
 	Drain      time.Duration
 	Remember   time.Duration
+	Claimed    func(model.Port, netip.Addr) bool // another leaf claims it behind the server port that this port is a link of; nil: never
 }
 
 // Host is one address on one port.

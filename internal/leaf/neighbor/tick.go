@@ -31,12 +31,16 @@ func (t *Table) ripen(now time.Duration, e *entry) {
 	case Draining:
 		t.apply(now, e, Expired, "drained")
 	case Target:
-		switch {
-		case !e.Static && now >= e.until:
-			t.apply(now, e, Expired, "")
-		case t.ports[e.Port].serving:
+		if !e.Static && now >= e.until {
+			if t.cfg.Remember == 0 || !t.claimed(e) {
+				t.apply(now, e, Expired, "")
+				return
+			}
+			e.until = now + t.cfg.Remember
+		}
+		if t.ports[e.Port].serving {
 			t.sched.enqueue(e)
-		case !e.Static:
+		} else if !e.Static {
 			t.sched.at(e, e.until)
 		}
 	case Inherited, Local:
@@ -82,11 +86,17 @@ func (t *Table) probe(now time.Duration, e *entry) {
 	t.sched.at(e, t.again(now, e))
 }
 
+// claimed reports whether another leaf stands for whoever is remembered here: he is not forgotten then.
+func (t *Table) claimed(e *entry) bool { return t.cfg.Claimed != nil && t.cfg.Claimed(e.Port, e.Addr) }
+
 // again is when a host is probed next.
 func (t *Table) again(now time.Duration, e *entry) time.Duration {
 	gap := e.gap
 	if e.State != Target || gap == 0 || gap >= t.cfg.Interval {
 		e.gap = 0
+		if e.standby && t.claimed(e) {
+			return onGrid(now+standbyRest*t.cfg.Interval, t.cfg.Interval) // beside the line of those who are here
+		}
 		return t.sched.later(now, t.cfg.Interval)
 	}
 	if now < e.scouts {
