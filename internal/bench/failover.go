@@ -136,7 +136,7 @@ func (r *Result) round(ctx context.Context, o Options, list []engine, hosts int)
 	}
 	for _, s := range stages {
 		began := time.Now()
-		if err := s.steady(ctx, steadyMax); err != nil {
+		if err := s.steady(ctx); err != nil {
 			s.stand.KeepLogs()
 			return err
 		}

@@ -28,7 +28,8 @@ const (
 	lookAfter  = 100 * time.Millisecond // from a sample of the hosts to all: asking for each is not to stand in the way of their repair
 	lookSample = 64                     // hosts that are looked at first
 	faultMax   = 8 * time.Second        // an engine that has not repaired by then has failed this run
-	steadyMax  = 40 * time.Second
+	steadyMax  = 40 * time.Second       // until all are where they belong; with many hosts longer
+	steadyHost = 500 * time.Microsecond
 	// What an engine lays in wait for the next fault it lays when nothing else is to be done.
 	restMin  = 200 * time.Millisecond
 	restHost = 30 * time.Microsecond
@@ -75,7 +76,7 @@ func (s *stage) unready(ctx context.Context) (left int) {
 // measure injects one fault, tells what the traffic felt, and mends it.
 func (s *stage) measure(ctx context.Context, fault string) (Sample, error) {
 	out := Sample{Engine: s.engine.name, Fault: fault, Hosts: s.hosts}
-	if err := s.steady(ctx, steadyMax); err != nil {
+	if err := s.steady(ctx); err != nil {
 		if ctx.Err() != nil || s.stand.Death() != nil {
 			return out, err
 		}
@@ -120,7 +121,7 @@ func (s *stage) comeBack(ctx context.Context, fault string) (*uint64, error) {
 	if err := errors.Join(err, s.mend(fault)); err != nil {
 		return nil, err
 	}
-	if s.steady(ctx, steadyMax) != nil { // the next fault tells why
+	if s.steady(ctx) != nil { // the next fault tells why
 		return nil, s.fleet.Rate(0, all)
 	}
 	time.Sleep(wholeFor + 2*probe.Settle)

@@ -118,7 +118,7 @@ func (s *stage) scaleLearn(ctx context.Context, row *Scale) error {
 	leaf, gateway := s.resident(nodeA), s.resident(nodeG)
 	row.LeafEmptyMB, row.GateEmptyMB = leaf/1e6, gateway/1e6
 	began := time.Now()
-	if err := s.steady(ctx, scaleMax); err != nil {
+	if err := s.steady(ctx); err != nil {
 		return err
 	}
 	took := time.Since(began)

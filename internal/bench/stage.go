@@ -319,8 +319,9 @@ func announcement(mac net.HardwareAddr, a netip.Addr) []byte {
 }
 
 // steady waits until the gateway's kernel sends every host to the old leaf and the probed hosts lose nothing.
-func (s *stage) steady(ctx context.Context, bound time.Duration) error {
+func (s *stage) steady(ctx context.Context) error {
 	const healEvery = 10 * time.Second
+	bound := steadyMax + time.Duration(s.hosts)*steadyHost
 	began, healed := time.Now(), time.Now()
 	greeted := time.Time{}
 	for {
