@@ -63,7 +63,7 @@ var mutants = []mutant{
 	// Whoever stands by on a leaf.
 	{"what comes down finds nobody who stands by", "leaf/setup.go",
 		"	if m.shelves() {\n		for _, u := range m.cfg.Uplinks {", "	if !m.shelves() {\n		for _, u := range m.cfg.Uplinks {", "standby-takes-what-comes-down", 60},
-	{"everybody's traffic goes to whoever stands by", "leaf/setup.go", "Priority: standbyRule, IIF: u.Port, Table", "Priority: standbyRule, Table", "standby-takes-what-comes-down", 60},
+	{"everybody's traffic goes to whoever stands by", "leaf/setup.go", "Priority: standbyRule, IIF: u.Port, Table", "Priority: standbyRule, IIF: u.Port[:0], Table", "standby-takes-what-comes-down", 60},
 	{"whoever stands by has no neighbour entry", "leaf/shelf.go",
 		"		if !mac.IsZero() {\n			m.want(step.Want{Object: step.Neighbor", "		if mac.IsZero() {\n			m.want(step.Want{Object: step.Neighbor", "standby-takes-what-comes-down", 60},
 	{"whoever is claimed is forgotten in time", "leaf/neighbor/tick.go", "t.cfg.Remember == 0 || !t.claimed(e)", "t.cfg.Remember >= 0", "standby-takes-what-comes-down", 100},
@@ -179,5 +179,5 @@ var mutants = []mutant{
 	{"announces guests under its own MAC", "server/announce.go", "host{addr: g.addr, mac: g.mac, port: g.port}", "host{addr: g.addr, mac: m.device.mac, port: g.port}", "announce-the-truth", 60},
 
 	// The engine.
-	{"what failed is not tried again", "engine/turn.go", "		w.retry = t.at(now.Mono+pause(w.attempt), step.Timer{})", "		w.retry = t.at(now.Mono+time.Hour, step.Timer{})", "reach-after-heal opens-in-the-end open-only-when-forwarding no-stale-route shelf-is-shut", 150},
+	{"what failed is not tried again", "engine/turn.go", "		w.retry = t.at(now.Mono+pause(w.attempt), step.Timer{})", "		w.retry = t.at(now.Mono+time.Hour, step.Timer{})", "reach-after-heal opens-in-the-end open-only-when-forwarding no-stale-route shelf-is-shut repair-before-failure", 150},
 }
