@@ -42,8 +42,8 @@ const (
 	scoutFor  = 300 * time.Millisecond
 )
 
-// standbyRest is how many times less often somebody is asked here for whom another leaf stands: when that leaf lets go of him he is expected
-// here, and what his server announces brings him too.
+// standbyRest is how many times less often somebody is asked here, at most, for whom another leaf stands: when that leaf lets go of him he is
+// expected here, and what his server announces brings him too.
 const standbyRest = 10
 
 // settledFor is how long a host that answered a challenge is not challenged again from our ports.
@@ -144,8 +144,9 @@ type portTable struct {
 	halted  bool     // it stopped serving, and its hosts are not taken off yet
 	leaving []*entry // those of them that are left, once Leave has begun
 
-	standby int          // entries that stand by
-	turned  []netip.Addr // that began or ceased to stand by since Turned was asked
+	standby int           // entries that stand by
+	turned  []netip.Addr  // that began or ceased to stand by since Turned was asked
+	vigil   time.Duration // one of them is asked by then, whatever the others do
 
 	scouts      int // until then
 	scoutsUntil time.Duration

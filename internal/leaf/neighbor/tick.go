@@ -95,7 +95,7 @@ func (t *Table) again(now time.Duration, e *entry) time.Duration {
 	if e.State != Target || gap == 0 || gap >= t.cfg.Interval {
 		e.gap = 0
 		if e.standby && t.claimed(e) {
-			return onGrid(now+standbyRest*t.cfg.Interval, t.cfg.Interval) // beside the line of those who are here
+			return t.seldom(now, t.ports[e.Port])
 		}
 		return t.sched.later(now, t.cfg.Interval)
 	}
@@ -104,6 +104,16 @@ func (t *Table) again(now time.Duration, e *entry) time.Duration {
 	}
 	e.gap = 2 * gap
 	return now + gap
+}
+
+// seldom is when somebody is asked next for whom another leaf stands. One of a port's is asked at the usual pace, so that a bond that watches its
+// links by ARP hears somebody on the one that stands by. All of it is beside the line of those who are here.
+func (t *Table) seldom(now time.Duration, p *portTable) time.Duration {
+	if p.vigil > now {
+		return onGrid(now+time.Duration(min(p.standby, standbyRest))*t.cfg.Interval, t.cfg.Interval)
+	}
+	p.vigil = onGrid(now+t.cfg.Interval, t.cfg.Interval)
+	return p.vigil
 }
 
 // stand ends a doubt in the host's favour.
