@@ -130,7 +130,7 @@ func (m *Machine) inherit(now model.Instant, d *downlink) {
 	var others []netip.Addr
 	n := m.serveShelf(d, cause)
 	if n > 0 {
-		others = d.shelf.missing()
+		others = m.missing(d)
 	} else {
 		others = m.hosts.Standby(d.Port)
 	}

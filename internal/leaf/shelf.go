@@ -38,7 +38,8 @@ type shelf struct {
 	absent map[netip.Addr]struct{}  // those of them that the kernel is not known to have
 	todo   []netip.Addr             // to be looked at: on or off it
 	waits  bool                     // its timer is set
-	short  bool                     // somebody whom another leaf claims found no room
+	full   bool                     // somebody who stands by found no room
+	short  bool                     // and another leaf claims him
 
 	open  bool         // a rule looks into it
 	begun bool         // those who are served have begun to be taken
@@ -56,8 +57,12 @@ func (s *shelf) there(a netip.Addr) bool {
 	return s.has(a) && !absent
 }
 
-// missing lists whom the rule would not serve though they may stand by.
-func (s *shelf) missing() []netip.Addr {
+// missing lists whom the rule would not serve though they may stand by on its port.
+func (m *Machine) missing(d *downlink) []netip.Addr {
+	s := &d.shelf
+	if s.full {
+		return slices.DeleteFunc(m.hosts.Standby(d.Port), s.there)
+	}
 	list := slices.SortedFunc(maps.Keys(s.absent), netip.Addr.Compare)
 	for _, a := range s.todo {
 		if !s.has(a) {
@@ -131,6 +136,7 @@ func (m *Machine) restock(now model.Instant, d *downlink) {
 		return
 	}
 	s := &d.shelf
+	s.full, s.short = false, false
 	s.todo = slices.SortedFunc(maps.Keys(s.hosts), netip.Addr.Compare)
 	for _, a := range s.todo {
 		s.set(a, false)
@@ -176,9 +182,8 @@ func (m *Machine) sort(d *downlink, a netip.Addr) {
 	mac := m.hosts.MAC(d.Port, a)
 	fit := m.hosts.StandsBy(d.Port, a) && !m.behindAnother(d, a)
 	switch claimed, room := m.claimedBehind(d.Port, a), m.hosts.Room(d.Port); {
-	case fit && !on && !claimed && len(s.hosts) >= room/2: // whoever was here once, or never was, keeps nobody out who is claimed
-	case fit && !on && len(s.hosts) >= room:
-		s.short = true
+	case fit && !on && (len(s.hosts) >= room || !claimed && len(s.hosts) >= room/2): // whoever was here once, or never was, keeps nobody out who is claimed
+		s.full, s.short = true, s.short || claimed
 	case fit && (!on || gone || s.hosts[a] != mac):
 		s.set(a, false)
 		s.hosts[a] = mac

@@ -1,11 +1,14 @@
 package leaf
 
 import (
+	"cmp"
+	"fmt"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/model"
 	"peerless/internal/step"
 )
@@ -32,7 +35,7 @@ func (w *world) wayDown(i int, port model.Port, mac model.MAC) {
 		routes = []step.Route{standbyRoute(w.m.down(port), addrOf(i))}
 	}
 	if !mac.IsZero() {
-		entries = []step.Neighbor{{Port: "A2", Addr: addrOf(i), MAC: mac}}
+		entries = []step.Neighbor{{Port: cmp.Or(port, "A2"), Addr: addrOf(i), MAC: mac}}
 	}
 	if r, e := w.waysDown(i); !slices.EqualFunc(r, routes, func(a, b step.Route) bool { return a.String() == b.String() }) || !slices.Equal(e, entries) {
 		w.t.Errorf("what comes down for host %d: %v %v, want %v %v", i, r, e, routes, entries)
@@ -120,16 +123,17 @@ func TestStandby_Turns(t *testing.T) {
 	}
 }
 
-// A host that is remembered on two ports has a way by each; the kernel takes the first, and skips a dead port.
-func TestStandby_OnTwoPorts_NeitherTakesTheOthersWay(t *testing.T) {
-	w := stocked(t, true)
-	w.do(garp("A3", 3)) // moves to A3, and then behind the other leaf's link to A2's server again
-	w.pass(time.Second)
-	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(3, 3, otherStamp*2)}})
-	w.pass(5 * time.Second)
-	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(3, 2, otherStamp*2+1000)}})
-	w.pass(200 * time.Millisecond)
-	w.wayDown(3, "A2", macOf(3))
+// Whoever is remembered on two ports had a way by each: giving up the one leaves the other alone.
+func TestStandby_FromPortToPort_NeitherTakesTheOthersWay(t *testing.T) {
+	cfg := fig7A()
+	cfg.ShelfFrom = 2
+	w := newWorld(t, cfg)
+	w.open()
+	for n, id := range []model.AttachmentID{3, 2, 3} {
+		w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(5, id, otherStamp+1000*claim.Stamp(n))}})
+		w.pass(200 * time.Millisecond)
+		w.wayDown(5, model.Port(fmt.Sprintf("A%d", id)), macOf(5))
+	}
 }
 
 // The ways of an earlier life are kept, with the entries that belong to them; what belongs to nobody goes.
@@ -174,4 +178,29 @@ func TestStandby_CrowdOfTheForgotten_LeavesRoom(t *testing.T) {
 	w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(1, 2, otherStamp)}})
 	w.pass(time.Second)
 	w.wayDown(1, "A2", macOf(1))
+}
+
+// Whom the shelf had no room for is taken with his server all the same, by a route of his own.
+func TestStandby_NoRoom_IsTakenWithHisServer(t *testing.T) {
+	cfg := small()
+	cfg.ShelfFrom = 2
+	cfg.Downlinks[0].MaxHosts = 16
+	w := newWorld(t, cfg)
+	w.open()
+	heeding := defaultPath()
+	heeding[0].Large = claim.Heeding(65000)
+	w.do(step.PathsChanged{Peer: upper, Paths: heeding})
+	for i := 20; i < 30; i++ {
+		w.do(garp("A2", i))
+	}
+	w.pass(10 * time.Second) // all are silent, and nobody claims them: six have room
+	got := append(w.do(garp("A2", 29)), w.pass(time.Second)...)
+	if !slices.Contains(lines(got, noteInherited), "note hosts-inherited: 9 remembered hosts taken on A2 because their server has turned up here [learn]") {
+		t.Errorf("told as %v", lines(got, noteInherited))
+	}
+	for i := 20; i < 30; i++ {
+		if !w.routed(i) {
+			t.Errorf("host %d has no route", i)
+		}
+	}
 }
