@@ -17,6 +17,7 @@ func (j *judge) turn(d *daemon, actions []engine.Action) {
 	case leafRole:
 	}
 	j.decided(d, actions)
+	j.shuts(d, actions)
 	cleaned := ""
 	for _, urgent := range [...]bool{true, false} {
 		for _, a := range actions {

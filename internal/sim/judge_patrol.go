@@ -140,6 +140,24 @@ func (j *judge) shelf(d *daemon, a engine.Action) {
 	j.w.fail("shelf-is-shut", "%s looks into the shelf of %s, where nobody was heard", d.node.name, port)
 }
 
+// shuts: a port that has just gone down shuts its shelf in the same turn, unless it is being shut already.
+func (j *judge) shuts(d *daemon, actions []engine.Action) {
+	for _, dl := range d.node.leaf.Downlinks {
+		table := leaf.StandbyTable + dl.PortIndex
+		at, down := d.memory.portDown[dl.Port]
+		if !down || at != j.w.now || !d.node.kernel.looked(table) {
+			continue
+		}
+		gone := func(w step.Want) bool {
+			r, ok := w.Object.(step.Rule)
+			return ok && w.Absent && r.Table == table
+		}
+		if !slices.ContainsFunc(actions, func(a engine.Action) bool { return gone(a.Want) }) && !slices.ContainsFunc(d.turn.Pending(), gone) {
+			j.w.fail("shelf-is-shut", "%s looks into the shelf of %s still, which is down", d.node.name, dl.Port)
+		}
+	}
+}
+
 // usable is a leaf's claim that a gateway was told and may act upon: the session lives, the leaf is let in, its port is up.
 func (j *judge) usable(g *node, e *peering, addr netip.Addr) (claim.Host, bool) {
 	m := &g.daemon.memory

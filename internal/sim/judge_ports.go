@@ -36,6 +36,7 @@ func (j *judge) gate(n *node, o step.Gate, w step.Want) {
 }
 
 func (j *judge) closing(n *node, o step.Gate, w step.Want) {
+	delete(n.daemon.memory.damped, o.Port) // unless this closing is for that
 	switch {
 	case strings.HasPrefix(w.Why, "drain") && !strings.Contains(w.Why, "cut short"):
 		j.drainCloses(n, o, w.Why)
