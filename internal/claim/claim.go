@@ -224,6 +224,20 @@ func ParseForetold(m model.MAC) (State, Reason, bool) {
 	return s, r, m == Foretold(s, r) && (s == Down || s == Closed) && r != ReasonDrain
 }
 
+// Use is what a server's question whether a leaf is open bears in place of a target's MAC: whether it sends by the link on which it asks.
+func Use(inUse bool) model.MAC {
+	if inUse {
+		return model.MAC{5: 1}
+	}
+	return model.MAC{5: 2}
+}
+
+// ParseUse reads it. It reports false for a question that says nothing of it.
+func ParseUse(m model.MAC) (inUse, said bool) {
+	inUse = m == Use(true)
+	return inUse, inUse || m == Use(false)
+}
+
 // Heeding is what a gateway says of itself with its default route: that the word on an attachment moves every host behind it. Leaves
 // need not hurry then with the withdrawals that follow.
 func Heeding(asn uint32) []model.LargeCommunity {

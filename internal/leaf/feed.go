@@ -72,7 +72,7 @@ func (m *Machine) onClaim(now model.Instant, by netip.Addr, p step.Path) {
 		if h, held := m.hosts.Holder(addr); held {
 			d := m.down(h.Port)
 			left, lost := d.quiet() // two witnesses: it has answered there, and nobody does here
-			d.moved(addr, c.Attachment)
+			d.moved(now, addr, c.Attachment)
 			if left {
 				m.change(now, m.hosts.Departed(now.Mono, addr, m.movedAway(addr, c.Attachment), lost), 0)
 				return

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/leaf/linkage"
 	"peerless/internal/leaf/neighbor"
 	"peerless/internal/model"
@@ -24,7 +25,7 @@ func (m *Machine) onARP(now model.Instant, e step.ARPSeen) {
 		m.answerGateway(p, e)
 	case *downlink:
 		m.answer(p, e)
-		m.answerFor(p, e)
+		m.answerFor(now, p, e)
 		m.hearLink(now, p, e)
 		m.learn(now, p, e)
 	}
@@ -54,12 +55,15 @@ func (m *Machine) answer(d *downlink, e step.ARPSeen) {
 
 // answerFor speaks for the gateway address while the kernel is told not to: for whoever needs it to send. The question of a
 // server that has no address there asks only whether this leaf is open, and stays without an answer while it is drained.
-func (m *Machine) answerFor(d *downlink, e step.ARPSeen) {
+func (m *Machine) answerFor(now model.Instant, d *downlink, e step.ARPSeen) {
 	if e.Op != step.ARPRequest || !m.isGateway(e.TargetIP) {
 		return
 	}
 	if e.SenderIP.IsUnspecified() {
 		d.asker = asker{e.SenderMAC, e.TargetIP}
+		if inUse, said := claim.ParseUse(e.TargetMAC); said {
+			d.used(now, inUse)
+		}
 		return
 	}
 	if !d.serving && !d.trust.silent {
@@ -125,6 +129,7 @@ func (m *Machine) learn(now model.Instant, d *downlink, e step.ARPSeen) {
 	arrival := d.arrival
 	m.change(now, m.hosts.Hear(now.Mono, e.Port, e.SenderIP, e.SenderMAC, announced), 0)
 	if d.arrival != arrival { // the first of its server
+		d.trust.away = 0
 		m.inherit(now, d)
 	}
 	if h, held := m.hosts.Holder(e.SenderIP); held && h.Port == d.Port && h.State == neighbor.Local {

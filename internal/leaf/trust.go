@@ -23,6 +23,10 @@ const (
 	// A downlink that was closed for its silence opens again after hushMin, and after twice as long each time that it is found silent again.
 	hushMin = 10 * time.Second
 	hushMax = 10 * time.Minute
+	// A server that comes back announces itself by its other link before it leaves this one, so that hosts still answer here after another leaf was
+	// first heard to have one of them; of many the other claims come late. One that asks for us says itself by which link it sends. For awayFor
+	// after either word their silence says nothing of the link, unless one arrives here anew.
+	awayFor = 10 * time.Second
 	// againGap is the pause between two questions to a host that shows up on a link in doubt.
 	againGap = 5 * time.Millisecond
 )
@@ -36,6 +40,7 @@ type trust struct {
 	since   time.Duration
 	quiet   time.Duration // since when nobody has answered though all were asked; zero: somebody has
 	vacated bool          // another leaf has heard its server, and nobody has answered since: their silence says nothing of the link
+	away    time.Duration // when its server was last heard to be at its other link, and has not arrived here since; zero: it was not
 	asked   time.Duration
 	sign    time.Duration // in doubt: when somebody first showed himself
 	hush    string        // why we closed it; empty: we did not, for its silence
@@ -58,7 +63,7 @@ func (d *downlink) renew() {
 	if d.trust.watch == nil || d.trust.hush != "" {
 		return
 	}
-	d.trust.silent, d.trust.doubted, d.trust.vacated, d.trust.sign = false, false, false, 0
+	d.trust.silent, d.trust.doubted, d.trust.vacated, d.trust.away, d.trust.sign = false, false, false, 0, 0
 	d.trust.watch.Forget()
 }
 
@@ -97,7 +102,7 @@ func (m *Machine) onWatch(now model.Instant, d *downlink) {
 	m.armWatch(d, t.watch.Next())
 	pace := m.cfg.LinkProbe
 	switch {
-	case silent && !t.silent && !t.vacated && d.serving && now.Mono-t.quiet >= liveness.Word(m.hosts.Count(d.Port)+m.hosts.StandbyCount(d.Port)):
+	case silent && !t.silent && !t.left(now.Mono) && d.serving && now.Mono-t.quiet >= liveness.Word(m.hosts.Count(d.Port)+m.hosts.StandbyCount(d.Port)):
 		m.fallSilent(now, d)
 	case t.silent && now.Mono-t.since >= silentMax:
 		m.doubt(now, d, "nobody is left behind it who could answer")
@@ -202,12 +207,24 @@ func (d *downlink) unmeet(addr netip.Addr) {
 
 // moved tells it of a host that another leaf has. If it is there behind our own server port, the server has gone to its other link, unless
 // somebody answers by this one: nobody behind it says anything of the link by his silence.
-func (d *downlink) moved(addr netip.Addr, behind model.AttachmentID) {
+func (d *downlink) moved(now model.Instant, addr netip.Addr, behind model.AttachmentID) {
 	if d != nil && d.trust.watch != nil && !d.trust.silent && behind == d.ID && behind != 0 {
-		d.trust.vacated = true
+		d.trust.vacated, d.trust.away = true, now.Mono
 		return
 	}
 	d.unmeet(addr)
+}
+
+// used takes the word of a server that asks for us on whether it sends by this link.
+func (d *downlink) used(now model.Instant, inUse bool) {
+	if d.trust.away = now.Mono; inUse {
+		d.trust.away = 0
+	}
+}
+
+// left reports whether the server has gone to its other link, or may be about to.
+func (t *trust) left(now time.Duration) bool {
+	return t.vacated || t.away != 0 && now-t.away < awayFor
 }
 
 // quiet reports whether nobody behind the link has answered lately, or is left who could; lost: so that what goes there is lost.

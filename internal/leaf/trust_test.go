@@ -241,6 +241,45 @@ func TestLeaf_OneOfItsHostsIsBehindTheOtherLeaf_TheOthersSilenceIsNotTheLinks(t 
 	}
 }
 
+// A server that comes back announces itself by its other link first, and leaves this one a moment later: hosts answer here after another leaf
+// was heard to have one of them, and of many the other claims come late. One that asks for us says when it has left.
+func TestLeaf_ServerMayHaveLeft_SilenceIsNotTheLinks(t *testing.T) {
+	claim3 := step.PathsChanged{Peer: upper, Paths: []step.Path{claimed(3, 2, 1_990_000_000_000)}}
+	asks := func(said model.MAC) step.ARPSeen {
+		return step.ARPSeen{Port: "A2", Op: step.ARPRequest, SrcMAC: macOf(2), SenderMAC: macOf(2), SenderIP: ip("0.0.0.0"), TargetMAC: said, TargetIP: ip("10.10.10.254")}
+	}
+	for _, r := range []struct {
+		name  string
+		heard []step.Event
+		state claim.State
+	}{
+		{"nothing is heard", nil, claim.Down},
+		{"another leaf has one of them", []step.Event{claim3}, claim.Up},
+		{"and he arrives here again", []step.Event{claim3, garp("A2", 3)}, claim.Down},
+		{"its server sends by its other link", []step.Event{asks(claim.Use(false))}, claim.Up},
+		{"its server sends by this one all the same", []step.Event{claim3, asks(claim.Use(true))}, claim.Down},
+		{"its server does not say", []step.Event{asks(model.MAC{})}, claim.Down},
+	} {
+		t.Run(r.name, func(t *testing.T) {
+			w := served(t, watching(false))
+			w.do(garp("A2", 3))
+			w.pass(time.Second)
+			for _, e := range r.heard {
+				w.do(e)
+				w.pass(arrivalGap + 150*time.Millisecond)
+			}
+			if w.m.down("A2").trust.vacated {
+				t.Fatal("nobody has answered since")
+			}
+			w.cut["A2"] = true
+			w.pass(2 * time.Second)
+			if a, _ := w.attachment(2); a.State != r.state {
+				t.Errorf("the attachment is %v, want %v", a.State, r.state)
+			}
+		})
+	}
+}
+
 // Whoever is behind this leaf too sends to the host by it: as soon as the host's own word is heard by way of the gateway, and the link has
 // been quiet for a while, he goes the other way.
 func TestLeaf_QuietLinkAndANewerClaim_TheHostIsGoneAtOnce(t *testing.T) {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/model"
 	"peerless/internal/step"
 	"peerless/internal/step/steptest"
@@ -371,5 +372,34 @@ func TestServer_GuestPortLeavesTheBridge_IsForgotten(t *testing.T) {
 	s.do(step.PortChanged{PortState: member("tap0", "", true)})
 	if len(m.guests) != 0 || len(m.listening) != 2 || m.port("tap0").Present {
 		t.Fatalf("guests %v, listening %v, ports %v", m.guests, m.listening, m.ports)
+	}
+}
+
+// The leaf of a link that is left learns from its server that it is, and not from silence.
+func TestServer_Questions_TellByWhichLinkItSends(t *testing.T) {
+	s := started(t)
+	told := func() map[model.Port]bool {
+		s.drain()
+		s.run(2 * time.Second)
+		uses := map[model.Port]bool{}
+		for _, e := range s.drain() {
+			if e.TargetIP != gateway || !e.SenderIP.IsUnspecified() {
+				continue
+			}
+			inUse, said := claim.ParseUse(e.TargetMAC)
+			if before, known := uses[e.Port]; !said || known && before != inUse {
+				t.Fatalf("%s says %v, then %s", e.Port, before, e.TargetMAC)
+			}
+			uses[e.Port] = inUse
+		}
+		return uses
+	}
+	if uses := told(); !uses["eth0"] || uses["eth1"] || len(uses) != 2 {
+		t.Errorf("by the primary: %v", uses)
+	}
+	s.answers["eth0"] = false
+	s.run(time.Second)
+	if uses := told(); uses["eth0"] || !uses["eth1"] || len(uses) != 2 {
+		t.Errorf("by the backup: %v", uses)
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"net/netip"
 	"time"
 
+	"peerless/internal/claim"
 	"peerless/internal/liveness"
 	"peerless/internal/model"
 	"peerless/internal/step"
@@ -65,7 +66,7 @@ func (m *Machine) onProbe(now model.Instant, s *side) {
 	} else {
 		m.out = append(m.out, step.SendARP{
 			Port: s.port, Op: step.ARPRequest, DstMAC: model.Broadcast, SenderMAC: m.device.mac,
-			SenderIP: netip.IPv4Unspecified(), TargetIP: m.cfg.Gateway, Why: "is the leaf open",
+			SenderIP: netip.IPv4Unspecified(), TargetMAC: m.use(s), TargetIP: m.cfg.Gateway, Why: "is the leaf open",
 		})
 	}
 	s.due = s.silence.Next()
@@ -76,6 +77,15 @@ func (m *Machine) onProbe(now model.Instant, s *side) {
 		m.decide(now)
 		m.noteSilent(s, before)
 	}
+}
+
+// use tells the leaf whether it is the one that we send by: silence on a link that we have left says nothing of the link. Before we have chosen
+// it is told nothing.
+func (m *Machine) use(s *side) model.MAC {
+	if m.pair.Active() == model.RoleUnknown {
+		return model.MAC{}
+	}
+	return claim.Use(s.role == m.pair.Active())
 }
 
 func (m *Machine) probeInterval(s *side) time.Duration {

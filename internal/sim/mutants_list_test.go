@@ -3,7 +3,7 @@ package sim
 // alsoEdits are the second places of mutants that need one: each law's other file, text and replacement.
 var alsoEdits = map[string][3]string{
 	"a flapping port is held though it is the only way": {"leaf/damping.go", "case held && n > 0 && all && m.hearsFeed():", "case held && (n >= 0 || all) && m.hearsFeed():"},
-	"a link is closed though its host has moved":        {"leaf/feed.go", "			d.moved(addr, c.Attachment)\n", ""},
+	"a link is closed though its host has moved":        {"leaf/feed.go", "			d.moved(now, addr, c.Attachment)\n", ""},
 	"a drain takes somebody's last link":                {"leaf/drain.go", "len(doomed) > 0 && !force", "len(doomed) > 64 && !force"},
 	"opens what the operator closed": {"leaf/linkage.go",
 		"		if d.gate.State != linkage.Held && d.gate.State != linkage.Closing && d.gate.State != linkage.Yielded {", "		if d.gate.State == linkage.Free || d.gate.State == linkage.Freeing {"},
@@ -117,7 +117,7 @@ var mutants = []mutant{
 	// What is up and passes nothing.
 	{"the silence of one host is the link's", "liveness/watch.go", "		if w.det.Missed() > 0 {", "		if w.det.Missed() > 99 {", "silent-link-closes-alone", 200},
 	{"a link is closed though its host has moved", "leaf/trust.go", "		fed = fed && m.heard.Rival(h.Addr).Stamp == 0\n", "		fed = fed && h.Missed >= 0\n", "silent-link-closes-alone", 600},
-	{"a link that passes nothing is trusted", "leaf/trust.go", "	case silent && !t.silent && !t.vacated && d.serving && now.", "	case silent && t.silent && !t.vacated && d.serving && now.", "silence-moves-only-to-what-works", 400},
+	{"a link that passes nothing is trusted", "leaf/trust.go", "	case silent && !t.silent && !t.left(now.Mono) && d.serving && now.", "	case silent && t.silent && !t.left(now.Mono) && d.serving && now.", "silence-moves-only-to-what-works", 400},
 	{"a server does not heed what is beyond its leaf", "server/through.go", "		return s.through.known\n", "		return false\n", "silence-moves-only-to-what-works", 200},
 	{"a gateway does not heed that nothing comes back through a leaf", "gateway/through.go", "	if silent && !c.silent && c.own {", "	if silent && c.silent && c.own {", "mute-leaf-needs-another", 300},
 	{"the last leaf is not told the default route", "gateway/through.go", "	if !other {\n		return \"no other leaf is seen to forward\"\n	}\n", "", "mute-leaf-needs-another", 300},
