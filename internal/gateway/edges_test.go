@@ -154,6 +154,37 @@ func TestGateway_LostMessages_WrongRouteServesUntilTheRightOneIsThere(t *testing
 	}
 }
 
+// While another leaf is claiming who was behind a server port, whoever is left is waited for, but not without end.
+func TestWithdrawn_AnotherLeafIsClaiming_TheOthersAreWaitedFor(t *testing.T) {
+	const hosts = 10
+	lost := func(claims int) time.Duration { // of the last one; so many are claimed, one a second
+		k := begun(fig7())
+		var said, withdrawn []step.Path
+		for i := range hosts {
+			said, withdrawn = append(said, hostUnder(addrA, c(byte(10+i)), 1, 1)), append(withdrawn, noHost(c(byte(10+i))))
+		}
+		k.step(paths(addrA, said...))
+		k.step(paths(addrA, withdrawn...))
+		for s := range 120 {
+			if k.lookup(c(byte(10+hosts-1)), "") == "" {
+				return time.Duration(s) * time.Second
+			}
+			if s < claims {
+				again := c(byte(10 + s%(hosts-1)))
+				k.step(paths(addrB, noHost(again)))
+				k.step(paths(addrB, hostUnder(addrB, again, 1, 2+s)))
+			}
+			k.wait(time.Second)
+		}
+		return 0
+	}
+	for claims, want := range map[int]time.Duration{0: graceMax, 5: 5*time.Second + graceMax, 100: claimingMax * graceMax} {
+		if got := lost(claims); got < want-time.Second || got > want+graceMax {
+			t.Errorf("%d are claimed: the last one is looked for %s, want %s", claims, got, want)
+		}
+	}
+}
+
 // Whoever is withdrawn is looked for behind the other leaf, and the more there are the longer: it takes that leaf its time to claim them all.
 func TestWithdrawn_ManyHosts_AreLookedForLonger(t *testing.T) {
 	after := func(hosts int) time.Duration {
@@ -177,7 +208,7 @@ func TestWithdrawn_ManyHosts_AreLookedForLonger(t *testing.T) {
 	}
 	const hosts = 200
 	one, many := after(1), after(hosts)
-	if more := many - one; more < liveness.Word(hosts-1) || more > liveness.Word(hosts)+10*time.Millisecond {
+	if more := many - one; more < liveness.Claiming(hosts-1) || more > liveness.Claiming(hosts)+10*time.Millisecond {
 		t.Errorf("one is looked for %s, the last of %d %s", one, hosts, many)
 	}
 }

@@ -82,8 +82,8 @@ func (m *Machine) refuse(l *leaf, p step.Path, what string, said *bool, why stri
 
 func (m *Machine) heard(l *leaf, p step.Path) {
 	addr := p.Prefix.Addr()
-	known := m.table.Host(addr)
-	if !m.table.Live(l.id, known) && m.table.Claims(l.id) >= m.cfg.MaxHosts {
+	live := m.table.Live(l.id, m.table.Host(addr))
+	if !live && m.table.Claims(l.id) >= m.cfg.MaxHosts {
 		m.refuse(l, p, whatHostLimit, &l.saidLimit, fmt.Sprintf("the limit of %d hosts a leaf is reached", m.cfg.MaxHosts))
 		return
 	}
@@ -96,6 +96,9 @@ func (m *Machine) heard(l *leaf, p step.Path) {
 		m.locate(l)
 	}
 	h := m.table.Hear(l.id, addr, said)
+	if k := m.table.Link(l.id, said.Attachment); !live && k != nil {
+		k.ClaimedAt = int64(m.now.Mono)
+	}
 	if links := m.table.Links(l.id); links[len(links)-1].ID == 0 {
 		l.told = true // there is nothing else that it tells of
 	}

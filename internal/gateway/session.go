@@ -113,29 +113,44 @@ func (m *Machine) forget(l *leaf, all bool) int {
 
 // remembered is a withdrawn claim whose host may turn up behind the other leaf.
 type remembered struct {
-	until   time.Duration
+	until   time.Duration // when it is forgotten, unless another leaf is still claiming
+	last    time.Duration // when it is in any case
 	claim   *mapping.Claim
 	arrival uint64
 }
 
+// claimingMax is how many times as long as usual a withdrawn claim is remembered at most.
+const claimingMax = 10
+
 // remember looks for the host of a withdrawn claim for a while. The more there are that may be moving, the longer it takes another leaf to
-// claim them.
+// claim them; once it has begun they are waited for until it has ended.
 func (m *Machine) remember(c *mapping.Claim) {
-	until := m.now.Mono + graceMax + liveness.Word(max(len(m.grace), m.table.Under(c.Link.ID)))
+	wait := graceMax + liveness.Claiming(max(len(m.grace), m.table.Under(c.Link.ID)))
+	m.grant(remembered{until: m.now.Mono + wait, last: m.now.Mono + claimingMax*wait, claim: c, arrival: c.Arrival()})
+}
+
+// grant queues it behind those that are let go before.
+func (m *Machine) grant(r remembered) {
 	if n := len(m.grace); n > 0 {
-		until = max(until, m.grace[n-1].until)
+		r.until = max(r.until, m.grace[n-1].until)
 	}
-	m.grace = append(m.grace, remembered{until: until, claim: c, arrival: c.Arrival()})
+	m.grace = append(m.grace, r)
 	if len(m.grace) == 1 {
-		m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: m.grace[0].until})
+		m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: r.until})
 	}
 }
 
 func (m *Machine) onGrace() {
 	n := 0
 	for ; n < len(m.grace) && m.grace[n].until <= m.now.Mono; n++ {
-		if r := m.grace[n]; r.claim.Gone() && r.claim.Arrival() == r.arrival {
-			h := r.claim.Host
+		r := m.grace[n]
+		h := r.claim.Host
+		switch {
+		case !r.claim.Gone() || r.claim.Arrival() != r.arrival:
+		case m.now.Mono < r.last && m.table.Choose(h).State != mapping.Claimed && m.claiming(r.claim.Link):
+			r.until = min(m.now.Mono+graceMax, r.last)
+			m.grant(r)
+		default:
 			m.table.Forget(r.claim)
 			m.touch(h)
 		}
@@ -145,4 +160,15 @@ func (m *Machine) onGrace() {
 		return
 	}
 	m.emit(step.Arm{Timer: step.Timer{Kind: timerGrace}, At: m.grace[0].until})
+}
+
+// claiming reports whether another leaf has lately claimed a host anew behind the server port of a link.
+func (m *Machine) claiming(of *mapping.Link) bool {
+	for _, l := range m.leaves {
+		k := m.table.Link(l.id, of.ID)
+		if k != nil && l.id != of.Leaf && k.ClaimedAt != 0 && int64(m.now.Mono)-k.ClaimedAt < int64(graceMax) {
+			return true
+		}
+	}
+	return false
 }

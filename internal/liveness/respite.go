@@ -19,6 +19,7 @@ const (
 	partingMin  = 2 * time.Millisecond
 	partingHost = time.Microsecond
 	wordHost    = 100 * time.Microsecond
+	claimHost   = 400 * time.Microsecond
 )
 
 // Word is how much longer than usual it may take until all have heard, and acted on it, that so many hosts moved at once. A few take no longer
@@ -28,6 +29,15 @@ func Word(hosts int) time.Duration {
 		return 0
 	}
 	return time.Duration(hosts) * wordHost
+}
+
+// Claiming is how much longer than usual it may take until the first of so many hosts that moved at once is claimed where they are now: their new
+// leaf lays the routes of all of them before, and each claim passes two BGP speakers.
+func Claiming(hosts int) time.Duration {
+	if hosts < Crowd {
+		return 0
+	}
+	return time.Duration(hosts) * claimHost
 }
 
 // Parting is how long a server that was told that its port will be closed has for moving: somewhat longer than it takes, and then the kernel

@@ -58,7 +58,10 @@ type Link struct {
 	Heard  bool             // announced now
 	Pinned bool             // named by a static host
 	Cause  step.Cause       // the transition that took it down; zero while it is up
-	SaidAt int64            // when the leaf announced it last, in monotonic nanoseconds: the gateway's machine keeps it
+
+	// In monotonic nanoseconds; the gateway's machine keeps them.
+	SaidAt    int64 // when the leaf announced it last
+	ClaimedAt int64 // when the leaf last claimed a host behind it that it did not claim before
 
 	foretold   bool             // Said was heard ahead of the announcement
 	announced  claim.Attachment // foretold: what the last announcement was
