@@ -23,6 +23,11 @@ const (
 	// dialMax is short, since a SYN lost on a link that is down is only repeated after 1 s: a new attempt is quicker.
 	dialMax = 500 * time.Millisecond
 	openMax = time.Second // for the neighbour's OPEN
+
+	// A daemon that was restarted is back in a fraction of a second, and until then hosts may wait for what it is to be told: so after a session's
+	// end attempts are quickShare times as frequent for quickFor.
+	quickFor   = 5 * time.Second
+	quickShare = 8
 )
 
 // acceptChannel returns the place of GoBGP's channel of accepted connections. There is no official way to bring a connection
@@ -46,7 +51,7 @@ type dialer struct {
 // run tries until a connection is handed over or the context ends. Only a connection on which the neighbour has begun to talk
 // is handed over: one that it closes at once, because it is not ready, would put our own end out of action for a while.
 func (d dialer) run(ctx context.Context) {
-	for {
+	for began := time.Now(); ; {
 		conn, err := d.connect(ctx)
 		if err == nil {
 			select {
@@ -59,8 +64,12 @@ func (d dialer) run(ctx context.Context) {
 		if ctx.Err() == nil {
 			d.failed(err)
 		}
+		retry := d.retry
+		if time.Since(began) < quickFor {
+			retry /= quickShare
+		}
 		// Jitter, lest two that are both active close each other's connection for ever.
-		pause := time.NewTimer(time.Duration((0.75 + rand.Float64()/2) * float64(d.retry)))
+		pause := time.NewTimer(time.Duration((0.75 + rand.Float64()/2) * float64(retry)))
 		select {
 		case <-ctx.Done():
 			pause.Stop()

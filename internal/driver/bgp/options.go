@@ -20,7 +20,7 @@ type Options struct {
 
 	HoldTime        time.Duration // 0: 9 s; at least 3 s (RFC 4271 section 4.2)
 	Keepalive       time.Duration // 0: a third of the hold time
-	ConnectRetry    time.Duration // pause between two attempts to connect; 0: 200 ms
+	ConnectRetry    time.Duration // pause between two attempts to connect, an eighth of it in the first 5 s; 0: 200 ms
 	GracefulRestart time.Duration // the restart time that we tell (RFC 4724), in whole seconds; 0: off
 	Restarting      bool          // an earlier life of this speaker had these sessions, and forwarding went on meanwhile
 
