@@ -17,7 +17,10 @@ import (
 	"github.com/jedib0t/go-pretty/v6/table"
 	"github.com/jedib0t/go-pretty/v6/text"
 
+	"peerless/internal/bench/hand"
+	"peerless/internal/lab/netns"
 	"peerless/internal/lab/probe"
+	"peerless/internal/model"
 	"peerless/internal/step"
 )
 
@@ -27,6 +30,7 @@ const (
 	settleFor   = 3 * time.Second  // before memory is read and rest begins
 	scaleMax    = 60 * time.Second // an amount of hosts that is not there by then has failed
 	ticksSecond = 100              // USER_HZ, the unit of CPU time in /proc
+	askedMax    = 10_000           // questions a second that a leaf asks at most
 )
 
 // Scale is what a number of hosts costs.
@@ -37,6 +41,7 @@ type Scale struct {
 	LeafBytes   float64 `json:"leaf_bytes"`    // resident memory a host, above the daemon without hosts
 	GateBytes   float64 `json:"gateway_bytes"` // the same of the gateway
 	LeafCPU     float64 `json:"leaf_cpu_pct"`  // of one core, at rest
+	FloorCPU    float64 `json:"floor_cpu_pct"` // of one core: the least that asks as many hosts as often
 	GateCPU     float64 `json:"gateway_cpu_pct"`
 	ShowMs      float64 `json:"show_hosts_ms"`  // on the leaf
 	StartMs     float64 `json:"start_ms"`       // of a leaf whose hosts are in the kernel, until it advertises all
@@ -95,7 +100,7 @@ func scale(ctx context.Context, hosts int, o Options) (row Scale, err error) {
 	for _, part := range []struct {
 		name string
 		do   func(context.Context, *Scale) error
-	}{{"learn", s.scaleLearn}, {"rest", s.scaleRest}, {"show", s.scaleShow}, {"start", s.scaleStart}} {
+	}{{"learn", s.scaleLearn}, {"rest", s.scaleRest}, {"floor of rest", s.scaleFloor}, {"show", s.scaleShow}, {"start", s.scaleStart}} {
 		began := time.Now()
 		err := part.do(ctx, &row)
 		fmt.Fprintf(o.Progress, "%d hosts: %s (%s)\n", hosts, part.name, time.Since(began).Round(time.Millisecond))
@@ -148,6 +153,34 @@ func (s *stage) scaleRest(_ context.Context, row *Scale) error {
 	time.Sleep(restFor)
 	row.LeafCPU = 100 * (s.cpu(nodeA) - leaf).Seconds() / restFor.Seconds()
 	row.GateCPU = 100 * (s.cpu(nodeG) - gateway).Seconds() / restFor.Seconds()
+	return nil
+}
+
+// scaleFloor asks the hosts in the leaf's place, which hears the answers and spares its own questions. What it measures is one thread's time.
+func (s *stage) scaleFloor(_ context.Context, row *Scale) error {
+	own, err := model.ParseMAC(gateMAC)
+	if err != nil {
+		return err
+	}
+	theirs, err := model.ParseMAC(behindMAC)
+	if err != nil {
+		return err
+	}
+	a := hand.Asking{Port: "A1", MAC: own, From: gate, To: theirs, PerGrid: max(1, min(s.hosts, askedMax)/100), Duration: restFor}
+	for i := range s.hosts {
+		a.Hosts = append(a.Hosts, host(i))
+	}
+	var got hand.Asked
+	if err := netns.Do(s.stand.Space(nodeA), func() error {
+		got, err = hand.Ask(a)
+		return err
+	}); err != nil {
+		return err
+	}
+	if got.Answered < got.Sent*9/10 {
+		return fmt.Errorf("%d of %d questions were answered", got.Answered, got.Sent)
+	}
+	row.FloorCPU = 100 * got.CPU.Seconds() / restFor.Seconds()
 	return nil
 }
 
@@ -243,10 +276,10 @@ func (r *ScaleResult) WriteTable(w io.Writer, markdown bool) error {
 	t := table.NewWriter()
 	t.SetStyle(table.StyleLight)
 	t.Style().Format.Header = text.FormatDefault
-	t.AppendHeader(table.Row{"hosts", "learned a second", "leaf, bytes a host", "gateway, bytes a host", "leaf at rest, % of a core",
+	t.AppendHeader(table.Row{"hosts", "learned a second", "leaf, bytes a host", "gateway, bytes a host", "leaf at rest, % of a core", "floor, %",
 		"gateway at rest, %", "show hosts, ms", "start until all advertised, ms", "first event, ms", ""})
 	for _, s := range r.Rows {
-		t.AppendRow(table.Row{s.Hosts, figure(s.LearnRate), figure(s.LeafBytes), figure(s.GateBytes), figure(s.LeafCPU), figure(s.GateCPU),
+		t.AppendRow(table.Row{s.Hosts, figure(s.LearnRate), figure(s.LeafBytes), figure(s.GateBytes), figure(s.LeafCPU), figure(s.FloorCPU), figure(s.GateCPU),
 			figure(s.ShowMs), figure(s.StartMs), figure(s.FirstEvent), s.Failed})
 	}
 	out := t.Render()

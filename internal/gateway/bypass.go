@@ -201,18 +201,31 @@ func (m *Machine) openBypass(l *leaf, k *mapping.Link) bool {
 	for _, r := range m.bypassRules(b) {
 		m.emit(step.Want{Object: r, Urgent: true, Why: "its hosts go to leaf " + m.leaves[to].Name, Cause: k.Cause})
 	}
-	m.scratch = m.scratch[:0]
 	if len(b.absent) > 0 || m.table.Under(b.id) != len(b.hosts) { // else all of them are on it, and need nothing
-		m.scratch = m.table.AppendUnder(m.scratch, b.id)
+		m.emit(step.Arm{Timer: missedTimer(b.id), At: m.now.Mono})
 	}
+	m.emit(step.Arm{Timer: bypassTimer(b.id), At: m.now.Mono + liveness.Respite(n)})
+	return true
+}
+
+func missedTimer(id model.AttachmentID) step.Timer {
+	return step.Timer{Kind: timerMissed, ID: uint32(id)}
+}
+
+// onMissed moves those whom a bypass that has just been opened does not serve. It goes through all of them, so the rule that serves the others
+// does not wait for it.
+func (m *Machine) onMissed(id model.AttachmentID) {
+	b := m.bypasses[id]
+	if b == nil || !b.open || b.begun {
+		return // all of them are being settled
+	}
+	m.scratch = m.table.AppendUnder(m.scratch[:0], id)
 	for i, h := range m.scratch {
 		if _, absent := b.absent[h.Addr]; absent || b.hosts[h.Addr] != h {
 			m.touch(h)
 		}
 		m.scratch[i] = nil
 	}
-	m.emit(step.Arm{Timer: bypassTimer(b.id), At: m.now.Mono + liveness.Respite(n)})
-	return true
 }
 
 // onBypass settles those whom the bypass serves.

@@ -36,6 +36,7 @@ const (
 	timerWord    = "word"    // what a leaf said by ARP and did not announce
 	timerStock   = "stock"   // lay bypasses
 	timerBypass  = "bypass"  // by server port: settle the hosts that go by its bypass
+	timerMissed  = "missed"  // by server port: move those whom its bypass does not serve
 	timerRestart = "restart" // adopted routes that nobody confirmed
 )
 
@@ -189,6 +190,8 @@ func (m *Machine) onTimer(t step.Timer) {
 		m.onStock()
 	case timerBypass:
 		m.onBypass(model.AttachmentID(t.ID))
+	case timerMissed:
+		m.onMissed(model.AttachmentID(t.ID))
 	case timerPart:
 		m.part(m.leaves[t.ID])
 	case timerProbe:
