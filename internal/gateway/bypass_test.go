@@ -185,7 +185,8 @@ func TestBypass_HostIsNotOnItYet_IsRepairedAtOnce(t *testing.T) {
 		t.Fatalf("on the bypass already, by %q", got)
 	}
 	k.step(portDown(1))
-	k.wantLookup(t, c(11), "to-B") // before anybody is looked for who is not on it
+	k.wantLookup(t, c(11), "to-B")
+	k.wantLookup(t, c(15), "to-A") // whoever is not on it is looked for behind the rule
 	k.wait(0)
 	for _, i := range []byte{11, 14, 15} {
 		k.wantLookup(t, c(i), "to-B")

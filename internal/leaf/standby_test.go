@@ -164,13 +164,19 @@ func TestStandby_Restart_KeepsWhatIsThere(t *testing.T) {
 	}
 }
 
-// Whoever was there once and is silent leaves room for those who are claimed.
-func TestStandby_CrowdOfTheForgotten_LeavesRoom(t *testing.T) {
+// narrow is an open leaf with a port for few.
+func narrow(t *testing.T) *world {
+	t.Helper()
 	cfg := small()
-	cfg.ShelfFrom = 2
-	cfg.Downlinks[0].MaxHosts = 16
+	cfg.ShelfFrom, cfg.Downlinks[0].MaxHosts = 2, 16
 	w := newWorld(t, cfg)
 	w.open()
+	return w
+}
+
+// Whoever was there once and is silent leaves room for those who are claimed.
+func TestStandby_CrowdOfTheForgotten_LeavesRoom(t *testing.T) {
+	w := narrow(t)
 	for i := 20; i < 36; i++ {
 		w.do(garp("A2", i))
 	}
@@ -182,11 +188,7 @@ func TestStandby_CrowdOfTheForgotten_LeavesRoom(t *testing.T) {
 
 // Whom the shelf had no room for is taken with his server all the same, by a route of his own.
 func TestStandby_NoRoom_IsTakenWithHisServer(t *testing.T) {
-	cfg := small()
-	cfg.ShelfFrom = 2
-	cfg.Downlinks[0].MaxHosts = 16
-	w := newWorld(t, cfg)
-	w.open()
+	w := narrow(t)
 	heeding := defaultPath()
 	heeding[0].Large = claim.Heeding(65000)
 	w.do(step.PathsChanged{Peer: upper, Paths: heeding})

@@ -167,6 +167,23 @@ func TestReset_Leaf_BackSoon(t *testing.T) {
 	gateway.awaitUp(leaf.addr)
 }
 
+// A gateway's daemon that starts anew is found sooner than attempts are made in the long run.
+func TestConnect_PeerComesLate_IsTriedOftenAtFirst(t *testing.T) {
+	w := newWorld(t)
+	o := w.options(2)
+	o.ConnectRetry = 4 * time.Second
+	leaf := w.start(o)
+	time.Sleep(50 * time.Millisecond) // the first attempt is over
+	o = w.options(1)
+	o.Neighbors = []Neighbor{w.leaf(2)}
+	gateway := w.start(o)
+	began := time.Now()
+	leaf.awaitUp(gateway.addr)
+	if took := time.Since(began); took > 2*time.Second {
+		t.Errorf("up after %s", took)
+	}
+}
+
 func TestReset_LinkIsDown_BackWhenTheLinkIs(t *testing.T) {
 	w := newWorld(t)
 	gateway, leaf, link := w.linked(withGracefulRestart)
