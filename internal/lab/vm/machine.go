@@ -20,14 +20,21 @@ import (
 
 const (
 	emulator = "qemu-system-x86_64"
-	// quiet tells nothing of the boot but what goes wrong. The time stamp counter of an emulated processor is as steady as the
-	// host's clock, and reading it is far cheaper than any other clock.
-	kernelLine = "console=ttyS0 quiet loglevel=4 panic=-1 oops=panic tsc=reliable clocksource=tsc no_timer_check mitigations=off random.trust_cpu=on net.ifnames=0"
+	// quiet tells nothing of the boot but what goes wrong, and a kernel that is stuck says where on each processor, and ends. The
+	// time stamp counter of an emulated processor is as steady as the host's clock, and reading it is far cheaper than any other.
+	kernelLine = "console=ttyS0 quiet loglevel=5 panic=-1 oops=panic softlockup_panic=1 softlockup_all_cpu_backtrace=1 " +
+		"tsc=reliable clocksource=tsc no_timer_check mitigations=off random.trust_cpu=on net.ifnames=0"
+	// stuckLine is how that kernel's watchdog says it.
+	stuckLine = "watchdog: BUG: soft lockup"
 	// lineMax bounds one line of the machine's output.
 	lineMax = 1 << 20
 	// quitGrace is what switching off may take after the program's end.
 	quitGrace = 20 * time.Second
 )
+
+// ErrStuck is of a machine whose kernel found itself stuck: a processor had been in it for 20 s without a pause. What was on the
+// console is where.
+var ErrStuck = errors.New("the machine's kernel is stuck")
 
 // Job is what a machine is for.
 type Job struct {
@@ -47,6 +54,7 @@ type Outcome struct {
 	Status int           // of the script
 	Boot   time.Duration // until the script ran
 	Total  time.Duration
+	stuck  bool // the kernel said so
 }
 
 // Missing says what this machine lacks for running another one; nil if nothing.
@@ -107,6 +115,8 @@ func Run(ctx context.Context, k *Kernel, job Job) (*Outcome, error) {
 		return out, nil // how the emulator itself ended does not matter any more
 	case ctx.Err() != nil && heard == nil && !errors.Is(context.Cause(ctx), context.Canceled):
 		return nil, context.Cause(ctx)
+	case out.stuck:
+		return nil, ErrStuck
 	}
 	return nil, fmt.Errorf("machine ended before its job: %w: %s", errors.Join(heard, err, errors.New("no exit status came")), strings.TrimSpace(complaint.String()))
 }
@@ -134,6 +144,7 @@ func listen(console io.Reader, nonce string, to io.Writer, began time.Time) (*Ou
 		m := protocol.FindStringSubmatch(line)
 		switch {
 		case m == nil || m[2] != nonce:
+			out.stuck = out.stuck || strings.Contains(line, stuckLine)
 			if _, err := fmt.Fprintln(to, line); err != nil {
 				return out, fmt.Errorf("pass on the machine's output: %w", err)
 			}

@@ -138,20 +138,22 @@ func TestConsole_OnlyOurOwnLines_AreBelieved(t *testing.T) {
 		name, console string
 		status        int
 		passed        string
-		err           bool
+		stuck, err    bool
 	}{
-		{"job that fails", "vm-begin N 6.1\r\nhello\r\nvm-end N 3\r\n", 3, "hello\n", false},
-		{"no end", "vm-begin N 6.1\nKernel panic\n", -1, "Kernel panic\n", false},
-		{"another machine's lines", "vm-end X 0\nvm-begin N 6.1\nvm-end N 1\n", 1, "vm-end X 0\n", false},
-		{"no number", "vm-end N zero\n", -1, "", true},
-		{"nothing at all", "", -1, "", false},
+		{"job that fails", "vm-begin N 6.1\r\nhello\r\nvm-end N 3\r\n", 3, "hello\n", false, false},
+		{"no end", "vm-begin N 6.1\nKernel panic\n", -1, "Kernel panic\n", false, false},
+		{"kernel is stuck", "[   28.577967] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [peerless:285]\r\n",
+			-1, "[   28.577967] watchdog: BUG: soft lockup - CPU#0 stuck for 22s! [peerless:285]\n", true, false},
+		{"another machine's lines", "vm-end X 0\nvm-begin N 6.1\nvm-end N 1\n", 1, "vm-end X 0\n", false, false},
+		{"no number", "vm-end N zero\n", -1, "", false, true},
+		{"nothing at all", "", -1, "", false, false},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			var passed bytes.Buffer
 			out, err := listen(strings.NewReader(tt.console), "N", &passed, time.Now())
-			if out.Status != tt.status || passed.String() != tt.passed || (err != nil) != tt.err {
-				t.Errorf("status %d, passed %q, %v", out.Status, passed.String(), err)
+			if out.Status != tt.status || passed.String() != tt.passed || out.stuck != tt.stuck || (err != nil) != tt.err {
+				t.Errorf("status %d, passed %q, stuck %v, %v", out.Status, passed.String(), out.stuck, err)
 			}
 		})
 	}
