@@ -34,7 +34,7 @@ const (
 
 // shelf is a port's.
 type shelf struct {
-	hosts  map[netip.Addr]model.MAC // what is on it, each with the neighbour entry that was asked for; zero: none
+	hosts  map[netip.Addr]model.MAC // what is on it, each with the neighbour entry that was asked for since the port serves; zero: none
 	absent map[netip.Addr]struct{}  // those of them that the kernel is not known to have
 	todo   []netip.Addr             // to be looked at: on or off it
 	waits  bool                     // its timer is set
@@ -130,7 +130,8 @@ func (m *Machine) stockLater(now model.Instant, d *downlink) {
 	}
 }
 
-// restock looks at all of a port that begins to serve: what was on its shelf went without a word if the port was set down.
+// restock looks at all of a port that begins to serve: what was on its shelf, and its neighbour entries, went without a word if the port was
+// set down.
 func (m *Machine) restock(now model.Instant, d *downlink) {
 	if !m.shelves() {
 		return
@@ -140,6 +141,7 @@ func (m *Machine) restock(now model.Instant, d *downlink) {
 	s.todo = slices.SortedFunc(maps.Keys(s.hosts), netip.Addr.Compare)
 	for _, a := range s.todo {
 		s.set(a, false)
+		s.hosts[a] = model.MAC{} // a route that is tried again may be there before its turn comes: that says nothing of the entry
 	}
 	if s.todo = append(s.todo, m.hosts.Standby(d.Port)...); len(s.todo) > 0 {
 		m.stockLater(now, d)
@@ -219,12 +221,11 @@ func (m *Machine) unshelve(d *downlink, a netip.Addr, why string) {
 	if !s.has(a) {
 		return
 	}
-	mac := s.hosts[a]
 	delete(s.hosts, a)
 	delete(s.absent, a)
 	m.want(step.Want{Object: shelfRoute(d, a), Absent: true, Why: why})
 	m.want(step.Want{Object: standbyRoute(d, a), Absent: true, Why: why})
-	if h, held := m.hosts.Holder(a); !mac.IsZero() && !(held && h.Port == d.Port) {
+	if h, held := m.hosts.Holder(a); !(held && h.Port == d.Port) {
 		m.want(step.Want{Object: step.Neighbor{Port: d.Port, Addr: a}, Absent: true, Why: why})
 	}
 	if s.open && len(s.hosts) == 0 {

@@ -93,6 +93,13 @@ func TestStandby_Turns(t *testing.T) {
 			delete(w.held, step.Neighbor{Port: "A2", Addr: addrOf(3)}.Key()) // as the kernel does
 			w.port("A2", carrier(true))
 		}, "A2", macOf(3)},
+		{"its port was away, and a route of it that failed is there before its turn comes", func(w *world) {
+			w.port("A2", carrier(false))
+			w.pass(time.Second)
+			delete(w.held, step.Neighbor{Port: "A2", Addr: addrOf(3)}.Key())
+			w.port("A2", carrier(true))
+			w.do(step.Applied{Want: step.Want{Object: shelfRoute(w.m.down("A2"), addrOf(3))}})
+		}, "A2", macOf(3)},
 		{"nobody claims it any more, for long", func(w *world) {
 			w.do(step.PathsChanged{Peer: upper, Paths: []step.Path{{Prefix: step.HostPrefix(addrOf(3)), Withdrawn: true}}})
 			w.pass(2 * w.m.cfg.Remember)
