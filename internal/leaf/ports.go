@@ -239,7 +239,7 @@ func (m *Machine) foretell(attachment netip.Addr, state claim.State, reason clai
 			continue
 		}
 		m.emit(step.SendARP{Port: u.Port, Op: step.ARPNak, DstMAC: model.Broadcast, SenderMAC: u.state.MAC, SenderIP: u.own.Addr(),
-			TargetMAC: claim.Foretold(state, reason), TargetIP: attachment, Why: "ahead of its announcement"})
+			TargetMAC: claim.Foretold(state, reason), TargetIP: attachment, Urgent: true, Why: "ahead of its announcement"})
 	}
 }
 

@@ -51,6 +51,7 @@ type memory struct {
 	portDown  map[model.Port]time.Duration // when it was last told so
 	spoke     map[netip.Addr]bool          // a session with it was up in this life
 	attached  map[uint32]claim.State       // what was last told of its ports, by index
+	words     map[uint32]*foretelling      // what was last said of them by ARP, until it is announced
 	foretold  map[ribKey]time.Duration     // when a leaf told it by ARP that an attachment is not up
 	found     map[netip.Addr]bool          // hosts whose routes an earlier life had left
 	doubted   map[netip.Addr]bool          // BFD with it went down
@@ -92,7 +93,7 @@ type claimKey struct {
 func newMemory() memory {
 	return memory{heardOn: map[neighKey]time.Duration{}, announced: map[neighKey]int{}, claimed: map[claimKey]int{}, heights: map[netip.Addr][]height{}, arrived: map[netip.Addr]time.Duration{},
 		said: map[netip.Prefix]claim.Host{}, resolved: map[model.Port]bool{}, ceased: map[netip.Addr]bool{}, applied: map[step.Key]bool{},
-		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, opening: map[model.Port]bool{}, blurred: map[model.Port]bool{}, asked: map[model.Port]time.Duration{}, told: map[model.Port]time.Duration{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, foretold: map[ribKey]time.Duration{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, rules: map[step.Key]bool{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
+		routed: map[netip.Addr]model.Port{}, gates: map[model.Port]uint64{}, held: map[model.Port]bool{}, opening: map[model.Port]bool{}, blurred: map[model.Port]bool{}, asked: map[model.Port]time.Duration{}, told: map[model.Port]time.Duration{}, rib: map[ribKey]inPath{}, doubted: map[netip.Addr]bool{}, found: map[netip.Addr]bool{}, spoke: map[netip.Addr]bool{}, attached: map[uint32]claim.State{}, words: map[uint32]*foretelling{}, foretold: map[ribKey]time.Duration{}, portDown: map[model.Port]time.Duration{}, stands: map[netip.Addr]model.Port{}, inherited: map[model.Port]bool{}, withdrawn: map[netip.Addr]bool{}, ended: map[netip.Addr]time.Duration{}, rules: map[step.Key]bool{}, suspect: map[step.Key]bool{}, decided: map[step.Key]uint64{}, losses: map[model.Port]int{}, damped: map[model.Port]time.Duration{}, mute: map[string]bool{}, holds: map[netip.Addr]int{}}
 }
 
 // touch has a prefix walked after this step.

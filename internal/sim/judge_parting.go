@@ -18,6 +18,9 @@ const (
 	foretoldFor = time.Second
 )
 
+// foretelling is what a leaf has said by ARP of an attachment and not announced yet.
+type foretelling struct{ state claim.State }
+
 // attached reports whether what a gateway was told by a leaf says that an attachment serves.
 func (j *judge) attached(d *daemon, e *peering, id model.AttachmentID) bool {
 	prefix, _ := claim.Prefix(j.w.cfg.attach, id)
@@ -31,15 +34,24 @@ func (j *judge) attached(d *daemon, e *peering, id model.AttachmentID) bool {
 	return ok && parsed && serves(a)
 }
 
-// foretells judges a leaf's word to a gateway: it is what the announcement of the same turn says.
+// foretells judges a leaf's word to a gateway: the announcement that follows in the same turn says the same.
 func (j *judge) foretells(d *daemon, e step.SendARP) {
 	state, reason, ok := claim.ParseForetold(e.TargetMAC)
 	for _, dl := range d.node.leaf.Downlinks {
-		if p, _ := claim.Prefix(j.w.cfg.attach, dl.ID); ok && p.Addr() == e.TargetIP && d.memory.attached[dl.PortIndex] == state {
-			return
+		p, _ := claim.Prefix(j.w.cfg.attach, dl.ID)
+		if !ok || p.Addr() != e.TargetIP {
+			continue
 		}
+		word, life := &foretelling{state}, d.life
+		d.memory.words[dl.PortIndex] = word
+		j.w.after(0, func() {
+			if d.life == life && d.running && d.memory.words[dl.PortIndex] == word {
+				j.w.fail("foretold-by-arp", "%s says by ARP that %s is %s (%s), and does not announce it", d.node.name, e.TargetIP, state, reason)
+			}
+		})
+		return
 	}
-	j.w.fail("foretold-by-arp", "%s says by ARP that %s is %s (%s), and does not announce it", d.node.name, e.TargetIP, state, reason)
+	j.w.fail("foretold-by-arp", "%s says %s, which is none of its attachments", d.node.name, e)
 }
 
 // asks notes the question of a server whether a leaf is open.

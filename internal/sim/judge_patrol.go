@@ -227,6 +227,9 @@ func (j *judge) withdrawals(d *daemon, w step.Want) {
 	if j.w.cfg.attach.Contains(a.Prefix.Addr()) {
 		c, _ := claim.ParseAttachment(d.node.leaf.AS, a.Large)
 		m.attached[c.PortIndex] = c.State
+		if word := m.words[c.PortIndex]; word != nil && word.state == c.State {
+			delete(m.words, c.PortIndex)
+		}
 		return
 	}
 	if c, ok := claim.ParseHost(d.node.leaf.AS, a.Large); ok && !w.Absent {
