@@ -28,6 +28,9 @@ func TestLeaf_PortLost_SaysSoByARPFirst(t *testing.T) {
 		t.Fatalf("said at %d, the first want at %d of %v", said, announced, effects)
 	}
 	a := effects[said].(step.SendARP)
+	if !a.Urgent {
+		t.Error("not urgent: the announcement is, and would be carried out before it")
+	}
 	attachment, _ := claim.Prefix(cfg.AttachmentRange, 2)
 	state, reason, ok := claim.ParseForetold(a.TargetMAC)
 	if a.Port != "A0" || a.SenderIP != w.m.ups[0].own.Addr() || a.TargetIP != attachment.Addr() || !ok || state != claim.Down || reason != claim.ReasonCarrierLost {

@@ -34,13 +34,16 @@ func (j *judge) attached(d *daemon, e *peering, id model.AttachmentID) bool {
 	return ok && parsed && serves(a)
 }
 
-// foretells judges a leaf's word to a gateway: the announcement that follows in the same turn says the same.
+// foretells judges a leaf's word to a gateway: it is ahead of its announcement, which follows in the same turn and says the same.
 func (j *judge) foretells(d *daemon, e step.SendARP) {
 	state, reason, ok := claim.ParseForetold(e.TargetMAC)
 	for _, dl := range d.node.leaf.Downlinks {
 		p, _ := claim.Prefix(j.w.cfg.attach, dl.ID)
 		if !ok || p.Addr() != e.TargetIP {
 			continue
+		}
+		if told, on := d.memory.attached[dl.PortIndex]; on && told == state {
+			j.w.fail("foretold-by-arp", "%s says by ARP that %s is %s behind its announcement", d.node.name, e.TargetIP, state)
 		}
 		word, life := &foretelling{state}, d.life
 		d.memory.words[dl.PortIndex] = word

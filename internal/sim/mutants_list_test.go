@@ -51,6 +51,7 @@ var mutants = []mutant{
 		"	clear(d.told)\n	m.tellAttachment(d, state, reason, cause)\n", "	clear(d.told)\n", "worst-news-first", 30},
 
 	{"a leaf says by ARP what it does not announce", "leaf/ports.go", "m.foretell(adv.Prefix.Addr(), state, reason)", "m.foretell(adv.Prefix.Addr(), 5-state, reason)", "foretold-by-arp", 60},
+	{"a leaf says by ARP what it has just announced", "leaf/ports.go", `Urgent: true, Why: "ahead of its announcement"`, `Why: "ahead of its announcement"`, "foretold-by-arp", 60},
 	{"a word that is not announced is believed for good", "gateway/word.go", "foretold := k.Foretold(); foretold {", "foretold := k.Foretold(); !foretold {", "reach-after-heal repair-before-failure", 300},
 	{"a word is believed of what was announced just now", "gateway/word.go", "int64(m.now.Mono)-k.SaidAt < int64(steadyFor)", "int64(m.now.Mono)-k.SaidAt < 0", "soft-never-closes one-move", 300},
 
